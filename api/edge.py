@@ -1,0 +1,73 @@
+"""What every request passes: security headers, measurement, and the last net for errors."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems
+from tidegate import metrics
+
+log = logging.getLogger(__name__)
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+        " object-src 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Card tokens and scores stay out of caches; the static files say otherwise for themselves.
+    "Cache-Control": "no-store",
+}
+
+
+class Edge:
+    """Middleware. It sits inside Starlette's own net for errors, so that a 500 is a problem with
+    all headers, too; the exception goes to the log and no further."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, with_headers)
+        except Exception:
+            log.exception("a request failed")
+            if status:  # too late for an answer: the server cuts the connection
+                raise
+            await problems.reply(500)(scope, receive, with_headers)
+        finally:
+            route = route_of(scope)
+            metrics.API_REQUESTS.labels(route=route, status=str(status or 499)).inc()
+            metrics.API_REQUEST_SECONDS.labels(route=route).observe(time.perf_counter() - started)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that took the request, as `/v1/alerts/{alert_id}`: never a path
+    with an id in it."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else "unmatched"

@@ -1,0 +1,73 @@
+"""Query parameters and ids, with their bounds. A parameter that no list knows is an error: a
+misspelt filter would otherwise answer with everything."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Path
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from api import cursors
+
+# PostgreSQL's text holds every character but NUL.
+Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
+
+TransactionId = Annotated[
+    str,
+    Path(min_length=1, max_length=64, pattern=r"^[^\x00]+$", description="may contain slashes"),
+]
+ModelName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
+
+Decided = Literal["approve", "review", "decline"]
+Alerted = Literal["review", "decline"]
+Status = Literal["open", "investigating", "closed"]
+
+
+class Paged(BaseModel):
+    """What every list takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=200, description="rows of the page")
+    after: str | None = Field(
+        None, max_length=cursors.LONGEST, description="`next` of the page before"
+    )
+
+    def filters(self) -> dict[str, Any]:
+        """What was asked beside the page."""
+        return self.model_dump(exclude={"limit", "after"})
+
+
+class DecisionParameters(Paged):
+    """Which decisions."""
+
+    card_token: Text | None = None
+    terminal_id: Text | None = None
+    decision: Decided | None = None
+    since: AwareDatetime | None = Field(
+        None, description="event time from here on, RFC 3339 with offset (`+` as `%2B`)"
+    )
+    until: AwareDatetime | None = Field(None, description="event time before this")
+
+
+class AlertParameters(Paged):
+    """Which alerts."""
+
+    status: Status | None = None
+    decision: Alerted | None = None
+    card_token: Text | None = None
+    terminal_id: Text | None = None
+    min_score: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+
+
+class DeadLetterParameters(Paged):
+    """Which dead letters."""
+
+    reason: Text | None = None
+
+
+class ModelParameters(Paged):
+    """Which versions of a model, and how fine its series."""
+
+    points: int = Field(500, ge=2, le=2000, description="values of each series at most")

@@ -1,0 +1,42 @@
+"""Alerts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from api import cursors, problems
+from api.context import Ctx
+from api.parameters import AlertParameters
+from api.replies import AlertReply, Page
+from tidegate.store import alerts
+from tidegate.store.alerts import Alert, AlertFilter
+
+router = APIRouter(prefix="/v1", tags=["alerts"])
+
+
+@router.get("/alerts", responses=problems.LISTED)
+def list_alerts(context: Ctx, asked: Annotated[AlertParameters, Query()]) -> Page[AlertReply]:
+    """Alerts, newest first."""
+    after = None if asked.after is None else cursors.read_at_uuid("alert", asked.after)
+    which = AlertFilter(**asked.filters())
+    with context.pool.connection() as conn:
+        found = alerts.page(conn, which, limit=asked.limit + 1, after=after)
+    shown, end = cursors.page(found, asked.limit, _cursor)
+    return Page(data=[AlertReply.model_validate(alert) for alert in shown], next=end)
+
+
+@router.get("/alerts/{alert_id}", responses=problems.FETCHED)
+def get_alert(context: Ctx, alert_id: UUID) -> AlertReply:
+    """One alert."""
+    with context.pool.connection() as conn:
+        alert = alerts.get(conn, alert_id)
+    if alert is None:
+        raise problems.missing("alert")
+    return AlertReply.model_validate(alert)
+
+
+def _cursor(alert: Alert) -> str:
+    return cursors.at_id("alert", alert.created_at, str(alert.alert_id))

@@ -1,0 +1,344 @@
+"""The source of a run from files: transactions, labels and maturities in one stream of event time.
+
+Event time is cut into ticks. Before the payments of a tick, everything that became known up to its
+start is handed out for learning, and nothing else ever is; so a run is the same whenever and
+however often it is interrupted, on any number of workers, and as fast as it likes. Feedback needs
+the features that were served, so the source waits until the steps that served them are durable.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from dataflows.feedback import LabelBook, examples
+from dataflows.memory import nothing_served, order_of
+from dataflows.messages import Origin, Step, no_rows
+from dataflows.store import History
+from tidegate.readers import Chunk, TransactionFile
+from tidegate.schema import HOUR, Batch, DeadLetters, Examples, Ints, Labels, Served
+
+TICK = HOUR  # microseconds of event time
+MOST_ROWS = 8192  # rows of one step
+IN_FLIGHT = 65_536  # rows between the source and the store; beyond, the source waits
+_STEPS_IN_FLIGHT = 512  # the same for steps, many of which may be small
+
+_PART = "files"
+_LONG_AGO = -(2**62)
+
+T = TypeVar("T")
+Waiting = Generator[None, None, T]  # yields while it waits, returns what it waited for
+
+
+class OtherFile(ValueError):
+    """The recovery store was made with other input."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a run from files reads. With `drain`, it goes on after the last payment until the last
+    label is known. dead_labels: the label file's bad rows, stored at the start. pace: rows a second
+    to hold the stream back to, 0 for none."""
+
+    transactions: tuple[TransactionFile, ...]
+    labels: LabelBook
+    dead_labels: DeadLetters | None
+    maturity: int  # microseconds
+    drain: bool = True
+    pace: float = 0.0
+
+    @property
+    def fingerprint(self) -> str:
+        """What a recovery store remembers of its input."""
+        files = ", ".join(f"{f.path.name} ({f.path.stat().st_size} bytes)" for f in self.transactions)
+        return f"{files}; {len(self.labels)} labels"
+
+
+@dataclass
+class _Place:
+    """How far the source has come; its snapshot, as plain values."""
+
+    fingerprint: str
+    number: int = 0  # of the next step
+    file: int = 0
+    chunk: int = 0  # first record of the chunk that is being read
+    row: int = 0  # rows of that chunk handed out, in order of event time
+    tick: int | None = None  # the last one handed out
+    label: int = 0  # labels known so far
+    waiting: set[int] = field(default_factory=set)  # labels that came before their payments
+    due: set[int] = field(default_factory=set)  # those of them whose payments have come since
+
+
+class FileSource(FixedPartitionedSource[Step, dict[str, Any]]):
+    """Reads the input as one partition. `stop` ends it early, as if there were no more."""
+
+    def __init__(self, given: Input, history: History, stop: threading.Event) -> None:
+        self._given = given
+        self._history = history
+        self._stop = stop
+
+    def list_parts(self) -> list[str]:
+        """There is one."""
+        return [_PART]
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
+    ) -> StatefulSourcePartition[Step, dict[str, Any]]:
+        """Reads from the start, or from where a snapshot was taken."""
+        fingerprint = self._given.fingerprint
+        if resume_state is None:
+            place = _Place(fingerprint)
+        else:
+            place = _Place(**resume_state)
+            if place.fingerprint != fingerprint:
+                raise OtherFile(
+                    f"the recovery store was made with {place.fingerprint}, and this is "
+                    f"{fingerprint}: give the same files, or another TIDEGATE_RECOVERY_DIR"
+                )
+        return _Partition(self._given, self._history, self._stop, place)
+
+
+class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
+    def __init__(
+        self, given: Input, history: History, stop: threading.Event, place: _Place
+    ) -> None:
+        self._given = given
+        self._history = history
+        self._stop = stop
+        self._place = place
+        self._flight: deque[tuple[int, int, int]] = deque()  # step, rows, least event time
+        self._rows_in_flight = 0
+        self._pace = _Pace(given.pace)
+        self._stream = self._steps()
+
+    def next_batch(self) -> list[Step]:
+        if self._stop.is_set():
+            raise StopIteration
+        step = next(self._stream)  # its StopIteration is ours
+        return [] if step is None else [step]
+
+    def snapshot(self) -> dict[str, Any]:
+        place = self._place
+        return {
+            **place.__dict__,
+            "waiting": set(place.waiting),
+            "due": set(place.due),
+        }
+
+    def _steps(self) -> Generator[Step | None, None, None]:
+        place = self._place
+        dead = self._given.dead_labels if place.number == 0 else None
+        if dead is not None and len(dead):
+            # Nothing is known before the first payment, so its time does not matter.
+            yield self._send(0, no_rows(), None, None, None, dead)
+        for file, chunk in self._chunks():
+            order = order_of(chunk.rows.event_time, chunk.rows.transaction_id.tolist())
+            batch, index = chunk.rows.take(order), chunk.index[order]
+            ticks = np.maximum.accumulate(batch.event_time // TICK)
+            if place.tick is not None:  # a late row belongs to the tick in which it came
+                ticks = np.maximum(ticks, place.tick)
+            dead = chunk.dead if len(chunk.dead) and place.row == 0 else None
+            start = place.row
+            while start < len(batch):
+                tick = int(ticks[start])
+                end = min(start + MOST_ROWS, int(np.searchsorted(ticks, tick, side="right")))
+                known, labels = None, None
+                label, due = place.label, place.due
+                if tick != place.tick:
+                    known, labels, label = yield from self._feedback(tick * TICK)
+                    due = set()
+                yield from self._room()
+                rows = slice(start, end)
+                piece = batch.take(np.arange(start, end))
+                origin = _origin(file, index[rows])
+                place.tick, place.label, place.due, place.row = tick, label, due, end
+                self._match(piece)
+                yield self._send(tick * TICK, piece, origin, known, labels, dead)
+                start, dead = end, None
+            if dead is not None:  # a chunk of nothing but bad rows
+                place.row = 1
+                now = 0 if place.tick is None else place.tick * TICK
+                yield self._send(now, no_rows(), None, None, None, dead)
+            place.chunk, place.row = chunk.start + chunk.records, 0
+        if self._given.drain and place.tick is not None:
+            yield from self._drain()
+
+    def _chunks(self) -> Iterable[tuple[TransactionFile, Chunk]]:
+        place = self._place
+        while place.file < len(self._given.transactions):
+            file = self._given.transactions[place.file]
+            for chunk in file.chunks(place.chunk):
+                yield file, chunk
+            place.file, place.chunk, place.row = place.file + 1, 0, 0
+
+    def _drain(self) -> Generator[Step | None, None, None]:
+        """The ticks after the last payment, as far as labels go."""
+        place, book = self._place, self._given.labels
+        while place.label < len(book) or place.due:
+            now = (place.tick + 1) * TICK if place.tick is not None else 0
+            if place.label < len(book):
+                now = max(now, -(-int(book.labels.labelled_at[place.label]) // TICK) * TICK)
+            known, labels, label = yield from self._feedback(now)
+            yield from self._room()
+            place.tick, place.label, place.due = now // TICK, label, set()
+            yield self._send(now, no_rows(), None, known, labels, None)
+
+    def _feedback(self, now: int) -> Waiting[tuple[Examples, Labels | None, int]]:
+        """What became known since the last tick and up to `now`: examples, the labels to store,
+        and how many labels are known."""
+        place, given = self._place, self._given
+        after = _LONG_AGO if place.tick is None else place.tick * TICK
+        matured = nothing_served()
+        if place.tick is not None:
+            yield from self._durable_to(now - given.maturity)
+            matured = yield from _answer(
+                self._history.between(after - given.maturity, now - given.maturity)
+            )
+        end = given.labels.until(place.label, now)
+        rows = np.array([*sorted(place.due), *range(place.label, end)], np.int64)
+        labelled, rows = yield from self._payments(rows, matured, now)
+        silent = ~given.labels.labelled(matured.transaction_id.tolist(), now)
+        known = examples(
+            given.labels,
+            rows,
+            labelled,
+            matured.take(silent),
+            after=after,
+            maturity=given.maturity,
+        )
+        fresh = given.labels.labels.take(np.arange(place.label, end))
+        return known, fresh if len(fresh) else None, end
+
+    def _payments(
+        self, rows: Ints, matured: Served, now: int
+    ) -> Waiting[tuple[Served, Ints]]:
+        """The payments of these labels, and the labels whose payments were scored before `now`;
+        the others wait until their payments come."""
+        names = self._given.labels.labels.transaction_id[rows].tolist()
+        wanted = set(names)
+        here = matured.take(np.array([n in wanted for n in matured.transaction_id], np.bool_))
+        missing = sorted(wanted.difference(here.transaction_id.tolist()))
+        found = [here] if len(here) else []
+        if missing:
+            # Only when all that was sent is durable does an absent row say that it never came.
+            yield from self._durable(self._place.number - 1)
+            more = yield from _answer(self._history.by_ids(missing))
+            # After a crash the database may know payments that this stream has yet to come to.
+            more = more.take(more.event_time < now)
+            if len(more):
+                found.append(more)
+        payments = Served.concat(found) if found else nothing_served()
+        known = set(payments.transaction_id.tolist())
+        there = np.array([name in known for name in names], np.bool_)
+        self._place.waiting.update(rows[~there].tolist())
+        return payments, rows[there]
+
+    def _match(self, batch: Batch) -> None:
+        """Labels that waited for one of these payments are due at the next tick."""
+        waiting = self._place.waiting
+        if not waiting:
+            return
+        names = self._given.labels.labels.transaction_id
+        here = set(batch.transaction_id.tolist())
+        came = {row for row in waiting if names[row] in here}
+        self._place.waiting = waiting - came
+        self._place.due = self._place.due | came
+
+    def _send(
+        self,
+        now: int,
+        batch: Batch,
+        origin: Origin | None,
+        known: Examples | None,
+        labels: Labels | None,
+        dead: DeadLetters | None,
+    ) -> Step:
+        place = self._place
+        number = place.number
+        place.number += 1
+        least = int(batch.event_time.min()) if len(batch) else _LONG_AGO
+        self._flight.append((number, len(batch), least))
+        self._rows_in_flight += len(batch)
+        self._pace.sent(len(batch))
+        return Step(
+            number, now, time.time(), batch, origin or _nowhere(), known, labels, dead
+        )
+
+    def _room(self) -> Waiting[None]:
+        """Waits until there is room between the source and the store, and for the pace."""
+        while not self._pace.due():
+            yield None
+        while self._landed() and (
+            self._rows_in_flight > IN_FLIGHT or len(self._flight) > _STEPS_IN_FLIGHT
+        ):
+            yield None
+
+    def _durable(self, number: int) -> Waiting[None]:
+        while self._landed() and self._flight and self._flight[0][0] <= number:
+            yield None
+
+    def _durable_to(self, event_time: int) -> Waiting[None]:
+        """Waits for every step that holds a payment of this time or an earlier one."""
+        needed = [number for number, _, least in self._flight if _LONG_AGO < least <= event_time]
+        if needed:
+            yield from self._durable(needed[-1])
+
+    def _landed(self) -> bool:
+        """Forgets the steps that are durable."""
+        durable = self._history.durable()
+        while self._flight and self._flight[0][0] <= durable:
+            self._rows_in_flight -= self._flight.popleft()[1]
+        return True
+
+
+class _Pace:
+    """Holds a stream back to a number of rows a second of wall time, 0 for none."""
+
+    def __init__(self, rows_a_second: float) -> None:
+        self._seconds_a_row = 1 / rows_a_second if rows_a_second else 0.0
+        self._next = time.monotonic()
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._next
+
+    def sent(self, rows: int) -> None:
+        self._next = max(self._next, time.monotonic() - 1.0) + rows * self._seconds_a_row
+
+
+def _answer(asked: Future[Served]) -> Waiting[Served]:
+    while not asked.done():
+        yield None
+    return asked.result()
+
+
+def _origin(file: TransactionFile, records: Ints) -> Origin:
+    count = len(records)
+    return Origin(
+        file.path.name, np.zeros(count, np.int64), records, np.full(count, _modified(file.path), np.int64)
+    )
+
+
+@cache
+def _modified(path: Path) -> int:
+    """When the file was written last, microseconds since the epoch."""
+    return path.stat().st_mtime_ns // 1000
+
+
+def _nowhere() -> Origin:
+    none = np.zeros(0, np.int64)
+    return Origin("", none, none, none)
+
+
+def open_files(paths: Iterable[Path], currency: str | None) -> tuple[TransactionFile, ...]:
+    """The files in the order given. Raises `readers.UnreadableFile`."""
+    return tuple(TransactionFile(path, currency=currency) for path in paths)

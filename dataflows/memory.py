@@ -1,0 +1,106 @@
+"""A store in memory: `tidegate evaluate` runs the same flow without a database."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+import numpy as np
+
+from dataflows.messages import Outcome
+from tidegate.schema import Decisions, Ints, Served, nothing
+
+
+class MemoryStore:
+    """Keeps what was served for as long as feedback may ask for it; both `Writer` and `History`.
+
+    keep: microseconds of event time; older payments are let go. on_decisions is called with every
+    part that is decided.
+    """
+
+    def __init__(
+        self, partitions: Sequence[str], keep: int, on_decisions: Callable[[Decisions], None]
+    ) -> None:
+        self._last = dict.fromkeys(partitions, -1)
+        self._keep = keep
+        self._on_decisions = on_decisions
+        self._parts: deque[tuple[int, int, Served]] = deque()  # least and greatest event time
+        self._newest = 0
+
+    def begin(self, partition: str, sequence: int | None) -> None:
+        """Nothing outlives the process, so there is nothing to resume."""
+
+    def write(self, partition: str, outcomes: list[Outcome]) -> None:
+        """Takes outcomes in; they are there at once."""
+        for outcome in outcomes:
+            if outcome.decisions is not None:
+                self._take(outcome.decisions)
+            self._last[partition] = outcome.number
+
+    def settle(self, partition: str) -> int:
+        """The last step of the partition."""
+        return self._last[partition]
+
+    def durable(self) -> int:
+        """The last step of which everything is there."""
+        return min(self._last.values())
+
+    def between(self, after: int, until: int) -> Future[Served]:
+        """Payments with after < event time <= until, by event time and id."""
+        found = [
+            part.take((part.event_time > after) & (part.event_time <= until))
+            for least, greatest, part in self._parts
+            if greatest > after and least <= until
+        ]
+        return _done(_ordered(found))
+
+    def by_ids(self, ids: Sequence[str]) -> Future[Served]:
+        """The payments with these ids as far as they are kept."""
+        wanted = set(ids)
+        found = []
+        for _, _, part in self._parts:
+            rows = [row for row, name in enumerate(part.transaction_id) if name in wanted]
+            if rows:
+                found.append(part.take(np.array(rows, np.int64)))
+        return _done(_ordered(found))
+
+    def _take(self, decisions: Decisions) -> None:
+        self._on_decisions(decisions)
+        batch = decisions.batch
+        least, greatest = int(batch.event_time.min()), int(batch.event_time.max())
+        self._newest = max(self._newest, greatest)
+        served = Served(
+            batch.transaction_id,
+            batch.event_time,
+            batch.card_token,
+            batch.terminal_id,
+            decisions.features,
+            decisions.log_odds,
+        )
+        self._parts.append((least, greatest, served))
+        while self._parts and self._parts[0][1] < self._newest - self._keep:
+            self._parts.popleft()
+
+
+def order_of(event_time: Ints, ids: Sequence[str]) -> Ints:
+    """The order by event time and then id, as the database's "C" collation has it."""
+    by_name = np.array(sorted(range(len(ids)), key=[name.encode() for name in ids].__getitem__), int)
+    return by_name[np.argsort(event_time[by_name], kind="stable")]
+
+
+def nothing_served() -> Served:
+    """No payments."""
+    zero = np.zeros(0, np.int64)
+    return Served(nothing(0), zero, nothing(0), nothing(0), np.zeros((0, 0), np.float32), zero)
+
+
+def _ordered(parts: list[Served]) -> Served:
+    found = Served.concat(parts) if parts else nothing_served()
+    return found.take(order_of(found.event_time, found.transaction_id.tolist()))
+
+
+def _done(served: Served) -> Future[Served]:
+    answer: Future[Served] = Future()
+    answer.set_result(served)
+    return answer

@@ -1,0 +1,78 @@
+"""The recovery store: made once, and checked before a flow may resume from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from bytewax.recovery import init_db_dir
+
+MANIFEST = "tidegate.json"
+LAYOUT = 1
+
+# Fixed when the store is made. One file a worker would be enough; a few more let workers be added.
+_FILES = 4
+
+
+class RecoveryMismatch(RuntimeError):
+    """The recovery store belongs to another flow, or to other settings."""
+
+
+def prepare(directory: Path, settings: dict[str, Any], steps: Iterable[str]) -> bool:
+    """Makes the store where there is none, else checks that this flow may resume from it.
+
+    settings: what cannot change during a store's life. steps: the ids of all steps with state.
+    Says whether the store is fresh, holding no snapshot yet. Raises RecoveryMismatch.
+    """
+    wanted = {"layout": LAYOUT, **settings}
+    manifest = directory / MANIFEST
+    if not manifest.exists():
+        if directory.exists() and any(directory.iterdir()):
+            raise RecoveryMismatch(
+                f"{directory} is not empty and holds no recovery store: name another "
+                "TIDEGATE_RECOVERY_DIR"
+            )
+        _make(directory, wanted)
+        return True
+    found = json.loads(manifest.read_text())
+    for name in sorted({*wanted, *found}):
+        if found.get(name) != wanted.get(name):
+            raise RecoveryMismatch(
+                f"the recovery store in {directory} was made with {name} {found.get(name)}, not "
+                f"{wanted.get(name)}: change it back, or move the store away to start without it"
+            )
+    stored = stored_steps(directory)
+    unknown = sorted(stored.difference(steps))
+    if unknown:
+        raise RecoveryMismatch(
+            f"the recovery store in {directory} holds state of steps that this version does not "
+            f"have: {', '.join(unknown)}. It would be lost: run the version that made the store, "
+            "or move the store away to start without it"
+        )
+    return not stored
+
+
+def stored_steps(directory: Path) -> set[str]:
+    """The ids of the steps that the store holds state of."""
+    found: set[str] = set()
+    for part in sorted(directory.glob("part-*.sqlite3")):
+        with closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as store:
+            rows = store.execute("SELECT DISTINCT step_id FROM snaps WHERE ser_change IS NOT NULL")
+            found.update(step for (step,) in rows)
+    return found
+
+
+def _make(directory: Path, settings: dict[str, Any]) -> None:
+    # Under another name until it is whole, so that a start that is cut short leaves nothing behind.
+    unfinished = directory.with_name(f"{directory.name}.unfinished")
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    unfinished.mkdir(parents=True)
+    init_db_dir(unfinished, _FILES)
+    (unfinished / MANIFEST).write_text(json.dumps(settings, indent=1) + "\n")
+    unfinished.rename(directory)

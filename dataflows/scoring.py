@@ -1,0 +1,76 @@
+"""The scoring flow: payments in, learned decisions out.
+
+A step of the stream holds what became known and the payments that came after it. Its payments get
+the features of their cards, then those of their terminals; the learner meanwhile learns what became
+known and releases a model version; with both at hand the payments are scored, decided and stored.
+Profiles do not depend on the model, so there is no circle: what was stored comes back, days later,
+through the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from dataflows.messages import Outcome, Step
+from dataflows.routes import Routes
+from dataflows.steps import CardStep, LearnStep, ScoreStep, TerminalStep
+from models.policy import Policy
+
+FLOW = "tidegate"
+
+# Names of the steps that have state. A recovery store knows its contents by them: whoever renames
+# one loses its state, so `dataflows.recovery` refuses a store that has others.
+STATEFUL = ("stream", "cards", "terminals", "learn", "score", "store")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the flow is built with, beside its ends. shards: fixed for the life of a recovery
+    store. maturity_days: when silence counts as genuine."""
+
+    shards: int
+    policy: Policy
+    maturity_days: float
+
+
+def build(source: Source[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) -> Dataflow:
+    """The graph from a source of steps to a sink of outcomes."""
+    route = Routes(plan.shards)
+
+    def cards(state: bytes | None) -> CardStep:
+        return CardStep(state, plan.shards, plan.maturity_days)
+
+    def terminals(state: bytes | None) -> TerminalStep:
+        return TerminalStep(state, plan.shards, plan.maturity_days)
+
+    def score(state: bytes | None) -> ScoreStep:
+        return ScoreStep(state, plan.policy)
+
+    flow = Dataflow(FLOW)
+    stream = op.input("stream", flow, source)
+
+    by_card = op.flat_map("by_card", stream, route.cards)
+    with_card = op.stateful_batch("cards", by_card, cards)
+
+    by_terminal = op.map("by_terminal", with_card, route.terminals)
+    news = op.flat_map("news", stream, route.news)
+    terminal_work: Any = op.merge("terminal_work", by_terminal, news)
+    with_terminal = op.stateful_batch("terminals", terminal_work, terminals)
+
+    lessons = op.map("lessons", stream, route.lessons)
+    learned = op.stateful_batch("learn", lessons, LearnStep)
+    releases = op.flat_map("releases", learned, route.releases)
+
+    to_score: Any = op.merge("to_score", with_terminal, releases)
+    scored = op.stateful_batch("score", to_score, score)
+
+    facts = op.map("facts", stream, route.facts)
+    measured = op.flat_map("measured", learned, route.measured)
+    op.output("store", op.merge("outcomes", scored, facts, measured), sink)
+    return flow

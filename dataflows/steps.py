@@ -1,0 +1,270 @@
+"""The stateful steps of the scoring flow: what each does with its part, and what it remembers.
+
+Snapshots are portable bytes (`models.portable`): a step's arrays and the number of the step that
+it expects next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from bytewax.operators import StatefulBatchLogic
+
+from dataflows.keys import shards_of
+from dataflows.lockstep import Lockstep
+from dataflows.messages import (
+    CardWork,
+    Lesson,
+    Outcome,
+    Release,
+    Scorable,
+    TerminalNews,
+    TerminalWork,
+)
+from dataflows.reused import reused
+from models.cards import CardProfiles
+from models.champion import served_probability
+from models.features import CARD_COLUMNS, TERMINAL_COLUMNS, empty, hundredths
+from models.learner import Learner
+from models.policy import Policy
+from models.portable import pack, unpack
+from models.published import Published
+from models.reasons import explain
+from models.recent import NEW, REPEAT, REUSED, RecentIds
+from models.terminals import TerminalProfiles
+from tidegate import metrics
+from tidegate.schema import (
+    SECOND,
+    Batch,
+    DeadLetters,
+    Decision,
+    Decisions,
+    ModelVersion,
+    texts,
+)
+
+V = TypeVar("V")
+W = TypeVar("W")
+Emitted: TypeAlias = tuple[Iterable[W], bool]
+
+VERSION = 1
+
+
+class Remembering(StatefulBatchLogic[V, W, bytes]):
+    """A step whose snapshot is `dump`'s bytes; the time each takes is measured."""
+
+    def snapshot(self) -> bytes:
+        """The state for recovery."""
+        with metrics.SNAPSHOT_SECONDS.time():
+            return self.dump()
+
+    def dump(self) -> bytes:
+        """The whole state as portable bytes."""
+        raise NotImplementedError
+
+
+class CardStep(Remembering[CardWork, tuple[int, TerminalWork]]):
+    """Gives rows the features of their cards' past, and sends them on to the terminal shards."""
+
+    def __init__(self, state: bytes | None, shards: int, maturity_days: float) -> None:
+        self._shards = shards
+        self._recent = RecentIds()
+        if state is None:
+            self._profiles = CardProfiles(maturity_days)
+            self._steps: Lockstep[CardWork] = Lockstep(1)
+        else:
+            arrays = unpack("cards", VERSION, state)
+            self._profiles = CardProfiles.load(arrays.pop("profiles").tobytes(), maturity_days)
+            self._steps = Lockstep(1, int(arrays.pop("next")[0]))
+            self._recent.load(arrays)
+
+    def on_batch(self, values: list[CardWork]) -> Emitted[tuple[int, TerminalWork]]:
+        """One `TerminalWork` for each terminal shard, of each whole step."""
+        return [sent for (work,) in self._steps.whole(values) for sent in self._step(work)], False
+
+    def _step(self, work: CardWork) -> list[tuple[int, TerminalWork]]:
+        self._profiles.learn(work.examples)
+        outcome = self._recent.check(work.batch, work.now)
+        repeats = int((outcome == REPEAT).sum())
+        refused = None
+        batch, position = work.batch, work.position
+        if outcome.any():
+            refused = reused(work, np.flatnonzero(outcome == REUSED))
+            fresh = np.flatnonzero(outcome == NEW)
+            batch, position = batch.take(fresh), position[fresh]
+        features = empty(len(batch))
+        features[:, CARD_COLUMNS] = self._profiles.observe(batch, hundredths(batch))
+        owner = shards_of(batch.terminal_id, self._shards)
+        sent = []
+        for shard in range(self._shards):
+            rows = np.flatnonzero(owner == shard)
+            # What the sink is to know besides goes with the first shard's part.
+            first = shard == 0
+            piece = TerminalWork(
+                work.number,
+                work.received,
+                batch.take(rows),
+                position[rows],
+                features[rows],
+                refused if first else None,
+                repeats if first else 0,
+            )
+            sent.append((shard, piece))
+        return sent
+
+    def dump(self) -> bytes:
+        """Profiles, the ids of the last day, and the next step's number."""
+        arrays = {
+            "profiles": np.frombuffer(self._profiles.dump(), np.uint8),
+            "next": np.array([self._steps.settle()]),
+            **self._recent.dump(),
+        }
+        return pack("cards", VERSION, arrays)
+
+
+class TerminalStep(Remembering[TerminalWork | TerminalNews, Scorable]):
+    """Gives rows the features of their terminals' past, which complete them."""
+
+    def __init__(self, state: bytes | None, shards: int, maturity_days: float) -> None:
+        parts = shards + 1  # a part of every card shard, and the news
+        if state is None:
+            self._profiles = TerminalProfiles(maturity_days)
+            self._steps: Lockstep[TerminalWork | TerminalNews] = Lockstep(parts)
+        else:
+            arrays = unpack("terminals", VERSION, state)
+            self._profiles = TerminalProfiles.load(arrays["profiles"].tobytes(), maturity_days)
+            self._steps = Lockstep(parts, int(arrays["next"][0]))
+
+    def on_batch(self, values: list[TerminalWork | TerminalNews]) -> Emitted[Scorable]:
+        """One `Scorable` of each whole step."""
+        return [self._step(parts) for parts in self._steps.whole(values)], False
+
+    def _step(self, parts: list[TerminalWork | TerminalNews]) -> Scorable:
+        work = [part for part in parts if isinstance(part, TerminalWork)]
+        for part in parts:
+            if isinstance(part, TerminalNews):
+                self._profiles.learn(part.examples)
+        # Back into the order of the stream, whichever card shard came first.
+        order = np.argsort(np.concatenate([part.position for part in work]), kind="stable")
+        batch = Batch.concat([part.batch for part in work]).take(order)
+        features = np.concatenate([part.features for part in work])[order]
+        features[:, TERMINAL_COLUMNS] = self._profiles.observe(batch, hundredths(batch))
+        refused = [part.refused for part in work if part.refused is not None]
+        return Scorable(
+            work[0].number,
+            work[0].received,
+            batch,
+            features,
+            DeadLetters.concat(refused) if refused else None,
+            sum(part.repeats for part in work),
+        )
+
+    def dump(self) -> bytes:
+        """Profiles and the next step's number."""
+        profiles = np.frombuffer(self._profiles.dump(), np.uint8)
+        arrays = {"profiles": profiles, "next": np.array([self._steps.settle()])}
+        return pack("terminals", VERSION, arrays)
+
+
+class LearnStep(Remembering[Lesson, Release | Outcome]):
+    """Learns what became known, and releases a version before each step is scored."""
+
+    def __init__(self, state: bytes | None) -> None:
+        if state is None:
+            self._learner = Learner()
+            self._steps: Lockstep[Lesson] = Lockstep(1)
+        else:
+            arrays = unpack("learn", VERSION, state)
+            self._learner = Learner.load(arrays["learner"].tobytes())
+            self._steps = Lockstep(1, int(arrays["next"][0]))
+
+    def on_batch(self, values: list[Lesson]) -> Emitted[Release | Outcome]:
+        """A `Release` for the scoring shards and an `Outcome` for the sink, of each step."""
+        return [sent for (lesson,) in self._steps.whole(values) for sent in self._step(lesson)], (
+            False
+        )
+
+    def _step(self, lesson: Lesson) -> tuple[Release, Outcome]:
+        changed = self._learner.learn(lesson.examples, lesson.now)
+        version = self._learner.model_version() if changed or lesson.number == 0 else None
+        measured = tuple(self._learner.measure(lesson.now))
+        for metric in measured:
+            if metric.metric == "average_precision_7d":
+                metrics.MODEL_AVERAGE_PRECISION.labels(metric.name).set(metric.value)
+        return Release(lesson.number, version), Outcome(lesson.number, metrics=measured)
+
+    def dump(self) -> bytes:
+        """The learner and the next step's number."""
+        learner = np.frombuffer(self._learner.dump(), np.uint8)
+        return pack("learn", VERSION, {"learner": learner, "next": np.array([self._steps.settle()])})
+
+
+class ScoreStep(Remembering[Scorable | Release, Outcome]):
+    """Scores rows with a replica of the champion, and decides."""
+
+    def __init__(self, state: bytes | None, policy: Policy) -> None:
+        self._policy = policy
+        self._model: Published | None = None
+        if state is None:
+            self._steps: Lockstep[Scorable | Release] = Lockstep(2)
+        else:
+            arrays = unpack("score", VERSION, state)
+            self._model = Published.load(arrays["model"].tobytes())
+            self._steps = Lockstep(2, int(arrays["next"][0]))
+
+    def on_batch(self, values: list[Scorable | Release]) -> Emitted[Outcome]:
+        """One `Outcome` of each whole step."""
+        return [self._step(parts) for parts in self._steps.whole(values)], False
+
+    def _step(self, parts: list[Scorable | Release]) -> Outcome:
+        version: ModelVersion | None = None
+        rows: Scorable | None = None
+        for part in parts:
+            if isinstance(part, Release):
+                version = part.version
+            else:
+                rows = part
+        if version is not None:
+            self._model = Published.load(version.content)
+        assert rows is not None
+        return Outcome(
+            rows.number,
+            rows.received,
+            self._decide(rows) if len(rows.batch) else None,
+            version,
+            dead=rows.refused,
+            repeats=rows.repeats,
+        )
+
+    def _decide(self, rows: Scorable) -> Decisions:
+        model = self._model
+        assert model is not None  # the first step comes with a version
+        picked = model.layout.indices(rows.features)
+        log_odds = model.sum(picked)
+        decision = self._policy.decide(log_odds)
+        reasons = texts([[]] * len(decision))
+        flagged = np.flatnonzero(decision != Decision.APPROVE)
+        if len(flagged):
+            reasons[flagged] = explain(
+                model, rows.batch.take(flagged), rows.features[flagged], picked[flagged]
+            )
+        return Decisions(
+            rows.batch,
+            rows.features,
+            log_odds,
+            served_probability(log_odds),
+            decision,
+            reasons,
+            int(time.time() * SECOND),
+            model.version,
+            self._policy.version,
+        )
+
+    def dump(self) -> bytes:
+        """The version in use and the next step's number."""
+        content = b"" if self._model is None else self._model.content
+        model = np.frombuffer(content, np.uint8)
+        return pack("score", VERSION, {"model": model, "next": np.array([self._steps.settle()])})

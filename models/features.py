@@ -1,0 +1,84 @@
+"""The features a payment is scored with: their names, units and fixed order.
+
+A value of -1 says that there is no past to speak of (no earlier payment, nothing labelled yet).
+Sources: recency, frequency and amount of a card and the fraud share of a terminal are those of Le
+Borgne et al., *Reproducible Machine Learning for Credit Card Fraud Detection*, ULB 2022, ch. 3;
+the amount against the card's own logarithmic mean and spread is a plain z-score.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tidegate.currencies import exponent
+from tidegate.schema import Batch, Features, Ints
+
+# Windows of the counts and means, the same for cards and terminals.
+WINDOWS = ("10m", "1h", "1d", "7d", "30d")
+
+PAYMENT = (
+    "amount",  # hundredths of the currency's major unit
+    "hour",  # of the day, UTC
+    "weekend",  # 1 on Saturday and Sunday, UTC
+    "night",  # 1 from 00:00 to 05:59 UTC
+)
+
+CARD = (
+    *(f"card_count_{window}" for window in WINDOWS),  # earlier payments of the card
+    "card_ratio_1d",  # amount over the card's mean amount of the window
+    "card_ratio_7d",
+    "card_ratio_30d",
+    "card_deviation",  # amount in spreads from the card's own mean, both of the logarithm
+    "card_idle_seconds",  # since the card's last payment
+    "card_terminals_1d",  # distinct terminals among the card's last 16 payments, within a day
+    "card_new_terminal",  # 1 when this terminal is not among them (whenever they were)
+    "card_age_days",  # since the card was first seen
+    "card_frauds_30d",  # labelled frauds of the card
+    "card_fraud_age_days",  # since its last labelled fraud
+)
+
+TERMINAL = (
+    *(f"terminal_count_{window}" for window in WINDOWS),
+    "terminal_ratio_30d",  # amount over the terminal's mean amount
+    "terminal_share_1d",  # frauds among labelled payments, for payments old enough to be labelled
+    "terminal_share_7d",
+    "terminal_share_30d",
+    "terminal_frauds_1d",
+    "terminal_frauds_7d",
+    "terminal_frauds_30d",
+    "terminal_labelled_30d",
+    "terminal_episode_days",  # since the first labelled fraud that the terminal remembers
+    "terminal_fraud_age_days",  # since its last labelled fraud
+    "terminal_genuine_since",  # payments labelled genuine after the day of its last fraud
+)
+
+NAMES = PAYMENT + CARD + TERMINAL
+WIDTH = len(NAMES)
+COLUMN = {name: column for column, name in enumerate(NAMES)}
+
+CARD_COLUMNS = slice(0, len(PAYMENT) + len(CARD))
+TERMINAL_COLUMNS = slice(CARD_COLUMNS.stop, WIDTH)
+
+
+def hundredths(batch: Batch) -> Ints:
+    """Amounts in hundredths of the major unit, so that 5,000 yen and 50.00 euro weigh alike in
+    magnitude per unit. Digits below a hundredth (KWD has three) are cut off."""
+    codes, which = np.unique(batch.currency.astype(str), return_inverse=True)
+    digits = np.array([exponent(code) for code in codes.tolist()], np.int64)
+    if (digits == 2).all():
+        return batch.amount_minor
+    shift = digits[which] - 2
+    up, down = 10 ** np.maximum(-shift, 0), 10 ** np.maximum(shift, 0)
+    return batch.amount_minor * up // down
+
+
+def ratio(part: Ints, whole: Ints, count: Ints) -> npt.NDArray[np.float64]:
+    """part / (whole / count), -1 where count is 0; a mean of 0 counts as one hundredth."""
+    mean = np.maximum(whole, 1) / np.maximum(count, 1)
+    return np.where(count > 0, part / mean, -1.0)
+
+
+def empty(rows: int) -> Features:
+    """Room for the features of that many rows."""
+    return np.zeros((rows, WIDTH), np.float32)

@@ -1,0 +1,89 @@
+"""One model that learns from what became known, is tested before it learns, and is published."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.champion import Champion
+from models.portable import pack, unpack
+from models.published import Published
+from models.quality import Quality
+from tidegate.schema import DAY, Examples, Metric, ModelVersion
+
+NAME = "champion"
+BATCH = 256  # rows a step of learning takes at most; larger ones cost precision
+
+VERSION = 1
+
+
+class Learner:
+    """The champion in training: weights, the sums behind its steps, and how good it was."""
+
+    def __init__(self) -> None:
+        self._model = Champion()
+        self._quality = Quality()
+        self._known_to = 0
+        self._measured = 0  # the day that metrics were last given for
+        self._published = self._model.publish()
+
+    @property
+    def published(self) -> Published:
+        """The version that scores are served from."""
+        return self._published
+
+    def learn(self, examples: Examples, now: int) -> bool:
+        """Tests, then learns, what became known up to `now` (microseconds since the epoch).
+
+        Says whether there is a new version. Batches are cut by count, so what is learned depends
+        on the examples and their order and on nothing else."""
+        self._known_to = now
+        if not len(examples):
+            return False
+        self._quality.count(examples, now)
+        examples = examples.take(examples.weight > 0)
+        for start in range(0, len(examples), BATCH):
+            part = slice(start, start + BATCH)
+            picked = self._model.indices(examples.features[part])
+            self._model.learn_rows(picked, examples.fraud[part], examples.weight[part])
+        if not len(examples):
+            return False
+        self._published = self._model.publish()
+        return True
+
+    def measure(self, now: int) -> list[Metric]:
+        """The model's quality, once for each day of the stream."""
+        day = now // DAY
+        if day == self._measured:
+            return []
+        self._measured = day
+        return self._quality.metrics(NAME, now)
+
+    def model_version(self) -> ModelVersion:
+        """The published version with what it rests on."""
+        examples, frauds = self._quality.known
+        return ModelVersion(
+            self._published.version,
+            NAME,
+            self._known_to,
+            self._published.content,
+            examples,
+            frauds,
+        )
+
+    def dump(self) -> bytes:
+        """The whole state, portable and checksummed."""
+        model = np.frombuffer(self._model.dump(), np.uint8)
+        times = np.array([self._known_to, self._measured], np.int64)
+        arrays = {"model": model, "times": times, **self._quality.dump()}
+        return pack("learner", VERSION, arrays)
+
+    @classmethod
+    def load(cls, data: bytes) -> Learner:
+        """What `dump` wrote. Raises BadState when the bytes are damaged."""
+        arrays = unpack("learner", VERSION, data)
+        learner = cls()
+        learner._model = Champion.load(arrays.pop("model").tobytes())
+        learner._known_to, learner._measured = arrays.pop("times").tolist()
+        learner._quality.load(arrays)
+        learner._published = learner._model.publish()
+        return learner

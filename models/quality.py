@@ -1,0 +1,90 @@
+"""How good a model's scores were, from counts of scores by outcome: bounded memory, any stream.
+
+Each payment is counted once its outcome is known, with the score that was served for it before,
+so every figure is prequential: tested first, learned from after.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.published import ONE
+from tidegate.schema import DAY, Examples, Ints, Metric, View
+
+_BINS = 2048
+_REACH = 16 * ONE  # log-odds beyond are counted at the end of the scale
+_WEEK = 7
+
+
+class Quality:
+    """Counts of genuine and fraudulent payments by score: of all, and of each of seven days."""
+
+    def __init__(self) -> None:
+        self._all = np.zeros((2, _BINS), np.int64)
+        self._days = np.zeros((_WEEK, 2, _BINS), np.int64)
+        self._day = -1
+
+    def count(self, examples: Examples, now: int) -> None:
+        """Counts what became known at `now`, microseconds since the epoch."""
+        self._turn(now // DAY)
+        place = np.clip((examples.log_odds + _REACH) * _BINS // (2 * _REACH), 0, _BINS - 1)
+        today = self._days[self._day % _WEEK]
+        np.add.at(self._all, (examples.fraud.astype(np.int64), place), 1)
+        np.add.at(today, (examples.fraud.astype(np.int64), place), 1)
+        again = examples.before != View.UNKNOWN
+        # What was counted under an earlier view is taken back, from the days only as far as they
+        # still hold it.
+        for view, where in zip(examples.before[again].tolist(), place[again].tolist(), strict=True):
+            self._all[view, where] -= 1
+            for day in self._days:
+                if day[view, where]:
+                    day[view, where] -= 1
+                    break
+
+    def metrics(self, name: str, at: int) -> list[Metric]:
+        """Average precision of everything so far and of the last seven days; none before the first
+        fraud became known."""
+        result = []
+        for metric, counts in (
+            ("average_precision", self._all),
+            ("average_precision_7d", self._days.sum(axis=0)),
+        ):
+            if counts[1].sum() > 0:
+                value = average_precision(counts[0], counts[1])
+                result.append(Metric(name, metric, at, value, int(counts.sum())))
+        return result
+
+    @property
+    def known(self) -> tuple[int, int]:
+        """Outcomes known so far, and how many of them are frauds."""
+        return int(self._all.sum()), int(self._all[1].sum())
+
+    def dump(self) -> dict[str, npt.NDArray[Any]]:
+        """The counts as plain arrays."""
+        return {"all": self._all, "days": self._days, "day": np.array([self._day])}
+
+    def load(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        """What `dump` gave."""
+        self._all, self._days = arrays["all"], arrays["days"]
+        self._day = int(arrays["day"][0])
+
+    def _turn(self, day: int) -> None:
+        if self._day < 0:
+            self._day = day
+        for passed in range(max(self._day + 1, day - _WEEK + 1), day + 1):
+            self._days[passed % _WEEK] = 0
+        self._day = max(self._day, day)
+
+
+def average_precision(genuine: Ints, fraud: Ints) -> float:
+    """Average precision of scores counted in bins of ascending score: the sum over thresholds of
+    the gain in recall times the precision there. NaN when there is no fraud."""
+    hits = np.cumsum(fraud[::-1])
+    flagged = hits + np.cumsum(genuine[::-1])
+    if hits[-1] == 0:
+        return float("nan")
+    gain = np.diff(hits, prepend=0) / hits[-1]
+    return float(np.sum(gain * hits / np.maximum(flagged, 1)))

@@ -1,0 +1,95 @@
+"""The API on a real server, over a real database."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import migrations
+from api import create_app
+
+Serve = Callable[..., httpx.Client]
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The address of a server that runs the application on a port of its own."""
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, lifespan="on", ws="none", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until = time.monotonic() + 20
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            assert time.monotonic() < until, "the server took too long"
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+    assert not thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves an API made with the given arguments until the test's end; gives a client of it."""
+    with ExitStack() as stack:
+
+        def start(database_url: str, **options: Any) -> httpx.Client:
+            options.setdefault("schema_revision", migrations.head())
+            app = options.pop("app", None) or create_app(database_url, **options)
+            address = stack.enter_context(served(app))
+            return stack.enter_context(httpx.Client(base_url=address, timeout=30))
+
+        yield start
+
+
+@pytest.fixture
+def client(serve: Serve, database: str) -> httpx.Client:
+    """A client of an API over the test's database."""
+    return serve(database, feature_names=("amount", "card_count_1d", "terminal_risk"))
+
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser."""
+    if not Path(CHROMIUM).exists():
+        lacking = f"no {CHROMIUM}: apt-get install chromium"
+        if os.environ.get("TIDEGATE_REQUIRE") == "all":
+            pytest.fail(lacking)
+        pytest.skip(lacking)
+    with sync_playwright() as playwright:
+        # Its sandbox needs rights that a container's root has not.
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page; whatever it writes to the console as an error is in `page.errors`."""
+    with browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US") as context:
+        opened = context.new_page()
+        errors: list[str] = []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        opened.errors = errors  # type: ignore[attr-defined]
+        yield opened

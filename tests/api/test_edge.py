@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.api.rows import put_alert, put_score
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/static/page.js", "/v1/alerts", "/v1/nothing", "/v1/alerts?limit=0", "/healthz"],
+)
+def test_every_answer_has_the_security_headers(client, path):
+    headers = client.get(path).headers
+    policy = {part.strip() for part in headers["content-security-policy"].split(";")}
+    assert {"default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} <= policy
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-frame-options"] == "DENY"
+    assert "access-control-allow-origin" not in headers
+
+
+def test_what_names_cards_is_not_cached_and_files_are_asked_for_again(client):
+    assert client.get("/v1/alerts").headers["cache-control"] == "no-store"
+    page = client.get("/static/page.css")
+    assert page.headers["cache-control"] == "no-cache"
+    again = client.get("/static/page.css", headers={"If-None-Match": page.headers["etag"]})
+    assert again.status_code == 304
+
+
+def test_metrics_count_requests_by_route_and_never_name_an_id(client, conn):
+    alert_id = put_alert(conn, 1)
+    transaction_id = f"t/{uuid4()}"
+    put_score(conn, transaction_id, 1)
+    conn.commit()
+    card = f"card-{uuid4()}"
+    client.get(f"/v1/alerts/{alert_id}")
+    client.get(f"/v1/decisions/{transaction_id}")
+    client.get(f"/v1/alerts?card_token={card}")
+    client.get(f"/v1/nothing/{card}")
+    client.get(f"/static/{card}")
+    client.get(f"/v1/models/{card}")
+    client.request("BREW", f"/v1/alerts/{alert_id}")
+    text = client.get("/metrics").text
+    for secret in (str(alert_id), transaction_id, card, "BREW"):
+        assert secret not in text
+    found = {
+        (sample.labels["route"], sample.labels["status"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "tidegate_api_requests_total"
+    }
+    assert found["/v1/alerts/{alert_id}", "200"] >= 1
+    assert found["/v1/alerts/{alert_id}", "405"] >= 1
+    assert found["/v1/decisions/{transaction_id:path}", "200"] >= 1
+    assert found["/v1/alerts", "200"] >= 1
+    assert found["/v1/models/{name}", "404"] >= 1
+    assert found["unmatched", "404"] >= 1
+    assert found["/static", "404"] >= 1
+    assert "tidegate_api_request_seconds_bucket" in text

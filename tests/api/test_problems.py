@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+
+from api import create_app
+
+BAD = [
+    ("/v1/alerts?limit=0", "query", "limit"),
+    ("/v1/alerts?limit=201", "query", "limit"),
+    ("/v1/alerts?limit=many", "query", "limit"),
+    ("/v1/alerts?status=gone", "query", "status"),
+    ("/v1/alerts?decision=approve", "query", "decision"),
+    ("/v1/alerts?min_score=1.1", "query", "min_score"),
+    ("/v1/alerts?min_score=nan", "query", "min_score"),
+    ("/v1/alerts?card_token=", "query", "card_token"),
+    ("/v1/alerts?card_token=%00", "query", "card_token"),
+    ("/v1/alerts?card_token=" + "x" * 257, "query", "card_token"),
+    ("/v1/alerts?descision=decline", "query", "descision"),
+    ("/v1/alerts?after=x", "query", "after"),
+    ("/v1/alerts?after=" + "x" * 513, "query", "after"),
+    ("/v1/alerts/17", "path", "alert_id"),
+    ("/v1/decisions?since=2026-03-01T12:00:00", "query", "since"),
+    ("/v1/decisions?until=soon", "query", "until"),
+    ("/v1/decisions?after=WyJhbGVydCJd", "query", "after"),
+    ("/v1/decisions/" + "x" * 65, "path", "transaction_id"),
+    ("/v1/decisions/%00", "path", "transaction_id"),
+    ("/v1/models?after=%00", "query", "after"),
+    ("/v1/models/champion?points=1", "query", "points"),
+    ("/v1/dead-letters?after=WzFd", "query", "after"),
+    ("/v1/dead-letters?reason=%00", "query", "reason"),
+]
+
+
+@pytest.fixture
+def alone(serve, tmp_path):
+    """A client of an API without a database: what is wrong is told before one is needed."""
+    return serve(f"postgresql://nobody@/none?host={tmp_path}", pool_timeout=0.2)
+
+
+def assert_problem(answer, status):
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    body = answer.json()
+    assert body["status"] == status
+    assert body["type"] == "about:blank"
+    assert body["title"]
+    return body
+
+
+@pytest.mark.parametrize(("path", "where", "field"), BAD)
+def test_a_wrong_parameter_is_422_and_named(alone, path, where, field):
+    body = assert_problem(alone.get(path), 422)
+    assert [(fault["in"], fault["field"]) for fault in body["errors"]] == [(where, field)]
+    assert body["errors"][0]["detail"]
+
+
+def test_a_value_at_fault_is_not_repeated(alone):
+    answer = alone.get("/v1/alerts?status=4111111111111111&after=4111111111111111")
+    assert_problem(answer, 422)
+    assert "4111111111111111" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1", "/static/nothing.css", "/v1/alerts/"])
+def test_an_unknown_path_is_404(alone, path):
+    assert_problem(alone.get(path), 404)
+
+
+@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/"])
+def test_only_static_files_are_served_as_such(alone, path):
+    assert_problem(alone.get(path), 404)
+
+
+def test_an_unknown_method_is_405_and_the_known_ones_are_told(alone):
+    answer = alone.post("/v1/alerts")
+    assert_problem(answer, 405)
+    assert answer.headers["allow"] == "GET"
+
+
+def test_a_failure_of_ours_is_500_without_internals(serve, database, caplog):
+    app = create_app(database)
+
+    @app.get("/v1/broken/{secret}")
+    def broken(secret: str) -> None:
+        raise RuntimeError(f"internals of {secret}")
+
+    answer = serve(database, app=app).get("/v1/broken/4111")
+    body = assert_problem(answer, 500)
+    assert "detail" not in body
+    assert "internals" not in answer.text
+    assert "internals" in caplog.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/alerts", "/v1/decisions", "/v1/decisions/t", "/v1/models", "/v1/stats"]
+)
+def test_without_its_database_every_question_is_503(alone, tmp_path, path):
+    answer = alone.get(path)
+    body = assert_problem(answer, 503)
+    assert body["detail"] == "the database does not answer"
+    assert answer.headers["retry-after"] == "5"
+    assert str(tmp_path) not in answer.text
+
+
+def test_a_database_without_tables_is_503_with_the_way_out(serve, empty_database):
+    body = assert_problem(serve(empty_database).get("/v1/alerts"), 503)
+    assert "tidegate migrate" in body["detail"]
+
+
+def test_a_question_that_takes_too_long_is_503(serve, database, conn):
+    conn.execute("LOCK TABLE alert IN ACCESS EXCLUSIVE MODE")
+    body = assert_problem(serve(database, query_timeout=0.2).get("/v1/alerts"), 503)
+    assert "too long" in body["detail"]
+
+
+def test_the_openapi_declares_every_answer_with_its_type(alone):
+    schema = alone.get("/openapi.json").json()
+    assert "HTTPValidationError" not in str(schema)
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            answers = operation["responses"]
+            kinds = {status: list(answer["content"]) for status, answer in answers.items()}
+            assert kinds.pop("200") == ["application/json"], path
+            assert answers["200"]["content"]["application/json"]["schema"], path
+            if path.startswith("/v1"):
+                assert "503" in kinds, path
+            assert all(kind == ["application/problem+json"] for kind in kinds.values()), path
+            if "{" in path:
+                assert "404" in kinds, path
+            if operation.get("parameters"):
+                assert "422" in kinds, path

@@ -1,0 +1,73 @@
+"""The migrations on a real server: up, down, up again, alone and in company."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+import migrations
+
+TABLES = {
+    "alert",
+    "api_key",
+    "audit",
+    "cluster",
+    "dead_letter",
+    "label",
+    "list_entry",
+    "model_metric",
+    "model_version",
+    "rule",
+    "score",
+    "sink_progress",
+}
+
+
+def tables(url: str) -> set[str]:
+    with psycopg.connect(url) as conn:
+        rows = conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {str(name) for (name,) in rows} - {"alembic_version"}
+
+
+def test_an_empty_database_is_at_no_revision(empty_database: str) -> None:
+    assert migrations.current(empty_database) is None
+
+
+def test_the_schema_goes_up_down_and_up_again(empty_database: str) -> None:
+    migrations.upgrade(empty_database)
+    assert tables(empty_database) == TABLES
+    assert migrations.current(empty_database) == migrations.head()
+    migrations.downgrade(empty_database)
+    assert tables(empty_database) == set()
+    assert migrations.current(empty_database) is None
+    migrations.upgrade(empty_database)
+    assert tables(empty_database) == TABLES
+
+
+def test_a_second_upgrade_changes_nothing(database: str) -> None:
+    migrations.upgrade(database)
+    assert migrations.current(database) == migrations.head()
+
+
+def test_starters_that_migrate_at_once_do_not_collide(empty_database: str) -> None:
+    with ThreadPoolExecutor(4) as starters:
+        list(starters.map(migrations.upgrade, [empty_database] * 4))
+    assert tables(empty_database) == TABLES
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET actor = 'nobody'",
+        "DELETE FROM audit",
+        "TRUNCATE audit",
+    ],
+)
+def test_the_audit_takes_rows_and_gives_none_back(database: str, statement: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("INSERT INTO audit (actor, action, subject) VALUES ('ann', 'close', 'a1')")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+            conn.execute(statement)
+        assert conn.execute("SELECT count(*) FROM audit").fetchone() == (1,)

@@ -1,0 +1,78 @@
+"""`tidegate run`: the scoring flow over files."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dataflows.messages import Outcome
+from dataflows.runner import Run, RunFailed, run as run_flow
+from tidegate.cli.database import at_head
+from tidegate.cli.progress import bar
+from tidegate.readers import TransactionFile
+from tidegate.settings import Settings
+
+log = logging.getLogger("tidegate.run")
+
+
+def run(
+    settings: Settings,
+    transactions: Sequence[Path],
+    labels: Path | None,
+    workers: int | None,
+    currency: str | None,
+) -> None:
+    """Runs until the files end, or until it is told to stop."""
+    if not transactions:
+        raise RunFailed("give --transactions: reading from Kafka is not built yet")
+    if workers is not None:
+        settings = replace(settings, flow=replace(settings.flow, workers=workers))
+    with at_head(settings) as database:
+        given = described(settings, database.url, transactions, labels, currency)
+        started = time.monotonic()
+        rows = 0
+        counts = [TransactionFile(path, currency=currency).rows for path in transactions]
+        total = None if None in counts else sum(count or 0 for count in counts)
+        with bar("scoring", total) as advance:
+
+            def stored(outcomes: Sequence[Outcome]) -> None:
+                nonlocal rows
+                more = sum(len(o.decisions) for o in outcomes if o.decisions is not None)
+                rows += more
+                advance(more)
+
+            finished = run_flow(given, stored)
+        seconds = time.monotonic() - started
+        facts: dict[str, object] = {"seconds": round(seconds, 1)}
+        if given.workers == 1:
+            facts |= {"transactions": rows, "per_second": round(rows / seconds)}
+        what = "the files have ended" if finished else "stopped with a last snapshot"
+        log.info(what, extra=facts)
+
+
+def described(
+    settings: Settings,
+    database_url: str,
+    transactions: Sequence[Path],
+    labels: Path | None,
+    currency: str | None = None,
+) -> Run:
+    """What the flow is told, from the settings and the files."""
+    return Run(
+        database_url=database_url,
+        recovery_dir=str(settings.storage.recovery_dir),
+        transactions=tuple(str(path) for path in transactions),
+        labels=None if labels is None else str(labels),
+        currency=currency,
+        shards=settings.flow.shards,
+        workers=settings.flow.workers,
+        snapshot_seconds=settings.flow.snapshot_seconds,
+        maturity_days=settings.learning.maturity_days,
+        review=settings.thresholds.review,
+        decline=settings.thresholds.decline,
+        metrics_port=settings.monitoring.metrics_port or 0,
+        metrics_host=settings.monitoring.metrics_host,
+    )

@@ -1,0 +1,147 @@
+"""Every metric of Tidegate, declared once: its name, its unit, its labels, what it counts.
+
+They live in one registry of the process. The API shows it under /metrics; a scoring process, which
+has no API, starts an exporter with `serve`. Labels come from closed lists, never from data: an id
+as a label would make a time series of every card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from tidegate.schema import Decision, Reason
+
+# Without it every counter and histogram has a second series with the time it was made.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)  # CPU, memory, open files
+
+OUTCOMES = (*(decision.name.lower() for decision in Decision), "repeat", "dead_letter")
+LABEL_SOURCES = ("chargeback", "issuer", "customer", "analyst")
+
+# Upper bounds in seconds: a payment waits for its decision, so the steps are fine below a second;
+# a backlog is told from a stop by the ones above.
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
+_SNAPSHOT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# An answer from an index takes milliseconds; ten seconds is the statement timeout.
+_REQUEST = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# Most payments score next to nothing: fine at the bottom, then in tenths.
+_SCORE = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
+
+TRANSACTIONS = Counter(
+    "tidegate_transactions_total",
+    "Transactions taken, by what became of them: one of OUTCOMES.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+SCORING_LATENCY_SECONDS = Histogram(
+    "tidegate_scoring_latency_seconds",
+    "From the event's receipt to its decision being durable.",
+    unit="seconds",
+    buckets=_LATENCY,
+    registry=REGISTRY,
+)
+SCORE = Histogram(
+    "tidegate_score",
+    "Scores given, as probabilities from 0 to 1.",
+    buckets=_SCORE,
+    registry=REGISTRY,
+)
+DEAD_LETTERS = Counter(
+    "tidegate_dead_letters_total",
+    "Messages that could not be taken, by reason (tidegate.schema.Reason).",
+    ["reason"],
+    registry=REGISTRY,
+)
+LABELS = Counter(
+    "tidegate_labels_total",
+    "Labels taken, by who said it: one of LABEL_SOURCES.",
+    ["source"],
+    registry=REGISTRY,
+)
+CONSUMER_LAG = Gauge(
+    "tidegate_consumer_lag",
+    "Messages of a Kafka partition that are there and not yet read.",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
+MODEL_AVERAGE_PRECISION = Gauge(
+    "tidegate_model_average_precision",
+    "Average precision of a model over its last labelled transactions, tested before learned.",
+    ["model"],
+    registry=REGISTRY,
+)
+SNAPSHOT_SECONDS = Histogram(
+    "tidegate_snapshot_seconds",
+    "Time that a step or a sink took for its part of a snapshot.",
+    unit="seconds",
+    buckets=_SNAPSHOT,
+    registry=REGISTRY,
+)
+
+API_REQUESTS = Counter(
+    "tidegate_api_requests_total",
+    "Requests answered, by the route's template and HTTP status (499: the client went away).",
+    ["route", "status"],
+    registry=REGISTRY,
+)
+API_REQUEST_SECONDS = Histogram(
+    "tidegate_api_request_seconds",
+    "From a request's arrival to the end of its answer, by the route's template.",
+    ["route"],
+    unit="seconds",
+    buckets=_REQUEST,
+    registry=REGISTRY,
+)
+
+# A series that is missing until its first event hides that event from rate(): start all at 0.
+for _outcome in OUTCOMES:
+    TRANSACTIONS.labels(_outcome)
+for _reason in Reason:
+    DEAD_LETTERS.labels(_reason.value)
+for _source in LABEL_SOURCES:
+    LABELS.labels(_source)
+
+
+def exposition() -> tuple[bytes, str]:
+    """All metrics of this process in Prometheus' text format, and its content type."""
+    return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """A running exporter. Leave it to the process's end, or `close` it."""
+
+    port: int
+    close: Callable[[], None]
+
+
+def serve(port: int, host: str = "127.0.0.1") -> Exporter:
+    """Shows the metrics at http://host:port/metrics from a thread of its own.
+
+    host: an address of this machine, 0.0.0.0 or :: for all of them. port: 0 lets the system choose.
+    Raises `OSError` when the port is taken or the address is not this machine's.
+    """
+    server, thread = start_http_server(port, host, REGISTRY)
+    return Exporter(server.server_port, lambda: _close(server, thread))
+
+
+def _close(server: WSGIServer, thread: Thread) -> None:
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -1,0 +1,219 @@
+"""Settings: read once from the environment by an entry point, checked, frozen.
+
+`Settings.from_environ(os.environ)` is the way in. A value that is wrong, or a misspelt name, raises
+`SettingError` with one line that names the variable, what it was and what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from tidegate.environment import Given, SettingError, masked_url, shown
+
+__all__ = [
+    "Flow",
+    "Kafka",
+    "Learning",
+    "Monitoring",
+    "SettingError",
+    "Settings",
+    "Storage",
+    "Thresholds",
+    "Topics",
+    "masked_url",
+]
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where things are kept."""
+
+    database_url: str | None = field(default=None, repr=False)  # None: the embedded PostgreSQL
+    data_dir: Path = Path(".tidegate")  # the embedded PostgreSQL's files live here
+    recovery_dir: Path = Path(".tidegate/recovery")  # Bytewax's recovery store; never on NFS
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How the scoring dataflow runs."""
+
+    snapshot_seconds: float = 10.0  # between two snapshots, 0.1 to 3600
+    shards: int = 4  # of the entity profiles, 1 to 64; fixed when the recovery store is made
+    workers: int = 1  # processes, 1 to the number of shards
+
+    def __post_init__(self) -> None:
+        _within("TIDEGATE_SNAPSHOT_SECONDS", self.snapshot_seconds, 0.1, 3600, "seconds")
+        _within("TIDEGATE_SHARDS", self.shards, 1, 64)
+        _within("TIDEGATE_WORKERS", self.workers, 1, 64)
+        if self.workers > self.shards:
+            raise SettingError(
+                "TIDEGATE_WORKERS",
+                f"is {self.workers}: at most as many as shards (TIDEGATE_SHARDS is {self.shards})",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The scores from which a payment is reviewed and declined: 0 < review <= decline <= 1."""
+
+    review: float = 0.3  # probability
+    decline: float = 0.9  # probability
+
+    def __post_init__(self) -> None:
+        for variable, value in (
+            ("TIDEGATE_REVIEW_THRESHOLD", self.review),
+            ("TIDEGATE_DECLINE_THRESHOLD", self.decline),
+        ):
+            if not 0 < value <= 1:
+                raise SettingError(variable, f"is {value:g}: above 0 and at most 1 is allowed")
+        if self.review > self.decline:
+            raise SettingError(
+                "TIDEGATE_REVIEW_THRESHOLD",
+                f"is {self.review:g}: at most TIDEGATE_DECLINE_THRESHOLD, {self.decline:g}, "
+                "is allowed",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """How the models learn."""
+
+    maturity_days: float = 7.0  # event time after which silence counts as genuine, 0.04 to 90
+
+    def __post_init__(self) -> None:
+        _within("TIDEGATE_MATURITY_DAYS", self.maturity_days, 0.04, 90, "days")
+
+    @property
+    def maturity(self) -> int:
+        """`maturity_days` in microseconds."""
+        return round(self.maturity_days * 86_400_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Kafka topics; no two may be the same, or a flow would read what it wrote."""
+
+    transactions: str = "transactions"
+    labels: str = "labels"
+    decisions: str = "decisions"
+    alerts: str = "alerts"
+    dead_letters: str = "dead-letters"
+
+    def __post_init__(self) -> None:
+        taken: dict[str, str] = {}
+        for topic_field in fields(self):
+            variable = f"TIDEGATE_TOPIC_{topic_field.name.upper()}"
+            topic = getattr(self, topic_field.name)
+            if not _TOPIC.fullmatch(topic) or topic in (".", ".."):
+                raise SettingError(
+                    variable,
+                    f"is {shown(topic)}: 1 to 249 letters, digits, dots, underscores and hyphens "
+                    "are allowed",
+                )
+            if topic in taken:
+                raise SettingError(
+                    variable, f"is {shown(topic)}: {taken[topic]} has that topic already"
+                )
+            taken[topic] = variable
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """The way to Kafka. Without brokers there is none."""
+
+    brokers: tuple[str, ...] = ()  # host:port each
+    # Properties for librdkafka, as it names them; may hold passwords.
+    config: Mapping[str, str] = field(default_factory=dict, repr=False)
+    topics: Topics = field(default_factory=Topics)
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """Where a process shows its metrics, and how it logs."""
+
+    metrics_port: int | None = None  # 1 to 65535; None: no exporter
+    metrics_host: str = "127.0.0.1"  # 0.0.0.0 or :: for all interfaces
+    log_level: str = "info"  # debug, info, warning or error
+    log_format: str = "auto"  # text, json, or auto: text on a terminal, else json
+
+    def __post_init__(self) -> None:
+        if self.metrics_port is not None and not 1 <= self.metrics_port <= 65535:
+            raise SettingError(
+                "TIDEGATE_METRICS_PORT",
+                f"is {self.metrics_port}: 1 to 65535, or 0 for none, is allowed",
+            )
+        _one_of("TIDEGATE_LOG_LEVEL", self.log_level, ("debug", "info", "warning", "error"))
+        _one_of("TIDEGATE_LOG_FORMAT", self.log_format, ("auto", "text", "json"))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. `dataclasses.replace` on a group checks the new values too."""
+
+    storage: Storage = field(default_factory=Storage)
+    flow: Flow = field(default_factory=Flow)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    learning: Learning = field(default_factory=Learning)
+    kafka: Kafka = field(default_factory=Kafka)
+    monitoring: Monitoring = field(default_factory=Monitoring)
+
+    @classmethod
+    def from_environ(cls, env: Mapping[str, str]) -> Settings:
+        """The settings that `env` holds, defaults for the rest. Paths come out absolute.
+
+        Raises `SettingError` for the first value that is not allowed, and for a variable that
+        begins with TIDEGATE_ and is none of ours.
+        """
+        given, default = Given(env), cls()
+        data_dir = given.path("DATA_DIR", default.storage.data_dir.absolute())
+        storage = Storage(
+            database_url=given.database_url("DATABASE_URL"),
+            data_dir=data_dir,
+            recovery_dir=given.path("RECOVERY_DIR", data_dir / "recovery"),
+        )
+        flow = Flow(
+            snapshot_seconds=given.number("SNAPSHOT_SECONDS", default.flow.snapshot_seconds),
+            shards=given.whole("SHARDS", default.flow.shards),
+            workers=given.whole("WORKERS", default.flow.workers),
+        )
+        thresholds = Thresholds(
+            review=given.number("REVIEW_THRESHOLD", default.thresholds.review),
+            decline=given.number("DECLINE_THRESHOLD", default.thresholds.decline),
+        )
+        learning = Learning(given.number("MATURITY_DAYS", default.learning.maturity_days))
+        topics = Topics(
+            transactions=given.text("TOPIC_TRANSACTIONS", default.kafka.topics.transactions),
+            labels=given.text("TOPIC_LABELS", default.kafka.topics.labels),
+            decisions=given.text("TOPIC_DECISIONS", default.kafka.topics.decisions),
+            alerts=given.text("TOPIC_ALERTS", default.kafka.topics.alerts),
+            dead_letters=given.text("TOPIC_DEAD_LETTERS", default.kafka.topics.dead_letters),
+        )
+        kafka = Kafka(
+            brokers=given.brokers("KAFKA_BROKERS"),
+            config=given.kafka_config("KAFKA_CONFIG"),
+            topics=topics,
+        )
+        monitoring = Monitoring(
+            metrics_port=given.whole("METRICS_PORT", 0) or None,
+            metrics_host=given.text("METRICS_HOST", default.monitoring.metrics_host),
+            log_level=given.text("LOG_LEVEL", default.monitoring.log_level).lower(),
+            log_format=given.text("LOG_FORMAT", default.monitoring.log_format).lower(),
+        )
+        given.refuse_unknown()
+        return cls(storage, flow, thresholds, learning, kafka, monitoring)
+
+
+def _within(variable: str, value: float, low: float, high: float, unit: str = "") -> None:
+    if not low <= value <= high:
+        allowed = f"{low:g} to {high:g} {unit}".rstrip()
+        raise SettingError(variable, f"is {value:.15g}: {allowed} is allowed")
+
+
+def _one_of(variable: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SettingError(variable, f"is {shown(value)}: one of {', '.join(allowed)} is allowed")

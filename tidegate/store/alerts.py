@@ -1,0 +1,99 @@
+"""Alerts, as analysts read them. They are written with their decisions (`store.decisions`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection, sql
+from psycopg.rows import class_row
+
+from tidegate.store.queries import conditions
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A payment that was not approved."""
+
+    alert_id: UUID
+    transaction_id: str
+    event_time: datetime  # aware, UTC
+    card_token: str
+    terminal_id: str
+    merchant_id: str | None
+    amount_minor: int  # minor units of the currency
+    currency: str
+    score: float  # probability, 0 to 1
+    decision: str  # review or decline
+    reasons: Sequence[Mapping[str, Any]]  # of {code, weight, text}
+    model_version: str
+    status: str  # open, investigating or closed
+    created_at: datetime  # aware, UTC; the start of the transaction that stored it
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts; what is None is not asked."""
+
+    status: str | None = None
+    decision: str | None = None
+    card_token: str | None = None
+    terminal_id: str | None = None
+    min_score: float | None = None
+
+
+_COLUMNS = sql.SQL(
+    "alert_id, transaction_id, event_time, card_token, terminal_id, merchant_id, amount_minor,"
+    " currency, score, decision, reasons, model_version, status, created_at"
+)
+
+_FILTERS = {
+    "status": sql.SQL("status = %(status)s"),
+    "decision": sql.SQL("decision = %(decision)s"),
+    "card_token": sql.SQL("card_token = %(card_token)s"),
+    "terminal_id": sql.SQL("terminal_id = %(terminal_id)s"),
+    "min_score": sql.SQL("score >= %(min_score)s"),
+}
+
+# The columns run in opposite directions, so no row comparison says this; the first condition is
+# what the index is entered by.
+_AFTER = sql.SQL(
+    "created_at <= %(after_at)s AND (created_at < %(after_at)s OR alert_id > %(after_id)s)"
+)
+
+_PAGE = sql.SQL(
+    "SELECT {columns} FROM alert WHERE {conditions}"
+    " ORDER BY created_at DESC, alert_id LIMIT %(limit)s"
+)
+
+_GET = sql.SQL("SELECT {columns} FROM alert WHERE alert_id = %(alert_id)s").format(columns=_COLUMNS)
+
+
+def page(
+    conn: Connection[Any],
+    which: AlertFilter,
+    *,
+    limit: int,
+    after: tuple[datetime, UUID] | None = None,
+) -> list[Alert]:
+    """At most `limit` alerts, newest first.
+
+    `after` is the (created_at, alert_id) of the last alert of the page before: rows that are added
+    meanwhile neither repeat nor hide any that were there.
+    """
+    where, values = conditions(_FILTERS, which)
+    if after is not None:
+        where.append(_AFTER)
+        values |= {"after_at": after[0], "after_id": after[1]}
+    query = _PAGE.format(columns=_COLUMNS, conditions=sql.SQL(" AND ").join(where))
+    with conn.cursor(row_factory=class_row(Alert)) as cursor:
+        return cursor.execute(query, values | {"limit": limit}).fetchall()
+
+
+def get(conn: Connection[Any], alert_id: UUID) -> Alert | None:
+    """One alert, or None where there is no such."""
+    with conn.cursor(row_factory=class_row(Alert)) as cursor:
+        return cursor.execute(_GET, {"alert_id": alert_id}).fetchone()

@@ -1,0 +1,104 @@
+"""Connections to the database, and times that cross it as integers."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.adapt import Buffer, Dumper, Loader
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Format
+from psycopg_pool import ConnectionPool
+
+from tidegate.schema import SECOND
+
+Conn = psycopg.Connection[Any]
+
+POSTGRES_EPOCH = 946_684_800 * SECOND  # 2000-01-01 UTC, in microseconds since 1970
+_FIRST = -62_135_596_800 * SECOND  # the first moment of the year 1
+_LAST = 253_402_300_800 * SECOND  # the first moment of the year 10000
+_BIG_ENDIAN = struct.Struct("!q")
+
+
+@dataclass(frozen=True, slots=True)
+class Micros:
+    """Microseconds since 1970-01-01 UTC that the database takes as a timestamptz.
+
+    Before the year 1 it is -infinity, after the year 9999 infinity, so that a bound meant to be
+    none may be any large number. A list of them needs a binary placeholder, `%(times)b`.
+    """
+
+    value: int  # not a subclass of int: psycopg would take a list of those for bigint[]
+
+
+class _MicrosDumper(Dumper):
+    format = Format.BINARY
+    oid = psycopg.postgres.types["timestamptz"].oid
+
+    def dump(self, obj: Micros) -> Buffer:
+        if obj.value < _FIRST:
+            return b"\x80" + bytes(7)
+        if obj.value >= _LAST:
+            return b"\x7f" + b"\xff" * 7
+        return _BIG_ENDIAN.pack(obj.value - POSTGRES_EPOCH)
+
+
+class MicrosLoader(Loader):
+    """Reads a timestamptz as int microseconds since 1970-01-01 UTC; for binary cursors."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> int:
+        """The eight bytes that PostgreSQL sends, as our microseconds."""
+        micros: int = _BIG_ENDIAN.unpack(data)[0]
+        return micros + POSTGRES_EPOCH
+
+
+# Registered for every connection: the type is our own, so nobody else's values change.
+psycopg.adapters.register_dumper(Micros, _MicrosDumper)
+
+
+def connect(url: str, *, application_name: str) -> Conn:
+    """A connection whose session reads and writes times in UTC; autocommit is off.
+
+    Raises `psycopg.OperationalError` when the server cannot be reached (after 10 seconds, or the
+    URL's own connect_timeout).
+    """
+    return psycopg.connect(url, **_parameters(url, application_name))
+
+
+def pool(
+    url: str,
+    *,
+    application_name: str,
+    min_size: int = 1,
+    max_size: int = 8,
+    timeout: float = 5.0,  # seconds to wait for a free connection, then psycopg_pool.PoolTimeout
+) -> ConnectionPool[Conn]:
+    """A pool of such connections, not opened yet: use it as a context manager or call `open()`.
+
+    Each is checked before it is handed out, so a restarted database costs a reconnect and not an
+    error.
+    """
+    return ConnectionPool(
+        url,
+        kwargs=_parameters(url, application_name),
+        min_size=min_size,
+        max_size=max_size,
+        timeout=timeout,
+        name=application_name,
+        check=ConnectionPool.check_connection,
+        open=False,
+    )
+
+
+def _parameters(url: str, application_name: str) -> dict[str, Any]:
+    given = conninfo_to_dict(url)
+    options = f"{given.get('options') or ''} -c TimeZone=UTC".strip()
+    return {
+        "application_name": application_name,
+        "options": options,
+        "connect_timeout": given.get("connect_timeout") or 10,
+    }

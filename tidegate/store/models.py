@@ -1,0 +1,81 @@
+"""Published model versions and what was measured of them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from tidegate.schema import Metric, ModelVersion
+from tidegate.store.connection import Conn, Micros, MicrosLoader
+
+WRITE_VERSION = """
+INSERT INTO model_version (version, name, stream_time, content, examples, frauds)
+VALUES (
+    %(version)s, %(name)s, %(stream_time)s, %(content)s, %(examples)s, %(frauds)s
+)
+ON CONFLICT DO NOTHING
+"""
+
+READ_VERSION = """
+SELECT name, stream_time, content, examples, frauds FROM model_version WHERE version = %(version)s
+"""
+
+WRITE_METRICS = """
+INSERT INTO model_metric (name, metric, at, value, examples)
+SELECT *
+FROM unnest(
+    %(name)s::text[], %(metric)s::text[], %(at)b::timestamptz[], %(value)s::float8[],
+    %(examples)s::bigint[]
+)
+ON CONFLICT DO NOTHING
+"""
+
+
+def write_version(conn: Conn, version: ModelVersion) -> None:
+    """Writes the version unless it is there; its content is compressed, not changed."""
+    conn.execute(
+        WRITE_VERSION,
+        {
+            "version": version.version,
+            "name": version.name,
+            "stream_time": Micros(version.stream_time),
+            # The fastest level: it is done once a minute, in the way of decisions.
+            "content": zlib.compress(version.content, level=1),
+            "examples": version.examples,
+            "frauds": version.frauds,
+        },
+    )
+
+
+def read_version(conn: Conn, version: str) -> ModelVersion | None:
+    """The version of that id with its content; None where it was never written."""
+    with conn.cursor(binary=True) as cur:
+        cur.adapters.register_loader("timestamptz", MicrosLoader)
+        row = cur.execute(READ_VERSION, {"version": version}).fetchone()
+    if row is None:
+        return None
+    name, stream_time, content, examples, frauds = row
+    return ModelVersion(
+        version=version,
+        name=name,
+        stream_time=stream_time,
+        content=zlib.decompress(content),
+        examples=examples,
+        frauds=frauds,
+    )
+
+
+def write_metrics(conn: Conn, metrics: Sequence[Metric]) -> None:
+    """Writes the measured values. One that is there already (same model, metric and time) stays."""
+    if not metrics:
+        return
+    conn.execute(
+        WRITE_METRICS,
+        {
+            "name": [metric.name for metric in metrics],
+            "metric": [metric.metric for metric in metrics],
+            "at": [Micros(metric.at) for metric in metrics],
+            "value": [float(metric.value) for metric in metrics],
+            "examples": [metric.examples for metric in metrics],
+        },
+    )

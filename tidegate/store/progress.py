@@ -1,0 +1,125 @@
+"""How far each sink partition has come, and which cluster may write at all.
+
+A cluster that starts takes the next generation. Every sink transaction moves its own row of
+`sink_progress` and is refused when the row carries another generation, so an older cluster that
+still runs cannot write beside the new one. The row also says whether the database has everything
+that the recovery store believes to be in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tidegate.store.connection import Conn
+
+NEXT_GENERATION = """
+INSERT INTO cluster (generation) VALUES (1)
+ON CONFLICT ("only") DO UPDATE SET generation = cluster.generation + 1, started_at = now()
+RETURNING generation
+"""
+
+# Rows are locked in one order everywhere, so that a start and a sink of several partitions wait
+# for one another and do not deadlock.
+LOCK_ALL = "SELECT FROM sink_progress ORDER BY partition FOR UPDATE"
+
+STAMP_ALL = "UPDATE sink_progress SET generation = %(generation)s"
+
+# Shared: partitions may begin together, but not while a new cluster takes its generation.
+GENERATION = "SELECT generation FROM cluster FOR SHARE"
+
+SEQUENCE = "SELECT sequence FROM sink_progress WHERE partition = %(partition)s FOR UPDATE"
+
+BEGIN = """
+INSERT INTO sink_progress (partition, generation, sequence)
+VALUES (%(partition)s, %(generation)s, %(sequence)s)
+ON CONFLICT (partition) DO UPDATE
+SET generation = excluded.generation, sequence = excluded.sequence, updated_at = now()
+"""
+
+LOCK = """
+SELECT partition, generation FROM sink_progress
+WHERE partition = ANY(%(partitions)s)
+ORDER BY partition
+FOR UPDATE
+"""
+
+ADVANCE = """
+UPDATE sink_progress AS p
+SET sequence = n.sequence, updated_at = now()
+FROM unnest(%(partitions)s::text[], %(sequences)s::bigint[]) AS n (partition, sequence)
+WHERE p.partition = n.partition
+"""
+
+READ = "SELECT partition, sequence FROM sink_progress"
+
+NONE_YET = -1  # the sequence of a partition that has stored nothing
+
+
+class Fenced(RuntimeError):  # it names a state, as the design does
+    """Another cluster has taken over: this one must stop and write nothing more."""
+
+
+class DatabaseBehind(RuntimeError):
+    """The recovery store is ahead of the database: going on would lose decisions for good."""
+
+
+def take_generation(conn: Conn) -> int:
+    """Takes the next generation for a cluster that starts. From its commit on, `advance` of every
+    older cluster is refused. Waits for older sink transactions that are still open."""
+    (generation,) = conn.execute(NEXT_GENERATION).fetchone() or (0,)
+    conn.execute(LOCK_ALL)
+    conn.execute(STAMP_ALL, {"generation": generation})
+    return int(generation)
+
+
+def begin(conn: Conn, generation: int, partition: str, snapshot_sequence: int | None) -> None:
+    """Opens a sink partition at the sequence that its snapshot names; None where the recovery
+    store is fresh, which starts its count at -1 (nothing stored).
+
+    Raises Fenced when the generation is no longer the newest, and DatabaseBehind when the snapshot
+    names a sequence that the database never got.
+    """
+    newest = conn.execute(GENERATION).fetchone()
+    if newest is None or newest[0] != generation:
+        raise Fenced(_fenced(generation, None if newest is None else newest[0]))
+    row = conn.execute(SEQUENCE, {"partition": partition}).fetchone()
+    stored = NONE_YET if row is None else int(row[0])
+    if snapshot_sequence is None:
+        stored = NONE_YET
+    elif snapshot_sequence > stored:
+        raise DatabaseBehind(
+            f"the recovery store has seen {partition} write up to {snapshot_sequence}, this "
+            f"database holds it up to {stored}: restore a newer backup of the database, or move "
+            "the recovery store away to start without it"
+        )
+    conn.execute(BEGIN, {"partition": partition, "generation": generation, "sequence": stored})
+
+
+def advance(conn: Conn, generation: int, sequences: Mapping[str, int]) -> None:
+    """Sets the sequence of each partition, in the transaction of the rows that it counts.
+
+    Raises Fenced when any of them belongs to another generation, or was never begun; the caller
+    then rolls back and stops.
+    """
+    if not sequences:
+        return
+    partitions = sorted(sequences)
+    found = dict(conn.execute(LOCK, {"partitions": partitions}).fetchall())
+    for partition in partitions:
+        if found.get(partition) != generation:
+            raise Fenced(_fenced(generation, found.get(partition)))
+    conn.execute(
+        ADVANCE,
+        {"partitions": partitions, "sequences": [sequences[name] for name in partitions]},
+    )
+
+
+def read(conn: Conn) -> dict[str, int]:
+    """The stored sequence of every partition; -1 where nothing is stored yet."""
+    return dict(conn.execute(READ).fetchall())
+
+
+def _fenced(own: int, newest: int | None) -> str:
+    if newest is None:
+        return f"this cluster is generation {own}, and the database knows no such cluster"
+    return f"this cluster is generation {own}, and generation {newest} has taken over: it stops"

@@ -1,0 +1,66 @@
+"""What was served for transactions, read back so that late labels can be learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+import numpy as np
+
+from tidegate.schema import Features, Served, texts
+from tidegate.store.connection import Conn, Micros, MicrosLoader
+
+BETWEEN = """
+SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds
+FROM score
+WHERE event_time > %(after)s AND event_time <= %(until)s
+ORDER BY event_time, transaction_id COLLATE "C"
+"""
+
+BY_IDS = """
+SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds
+FROM score
+WHERE transaction_id = ANY(%(ids)s)
+ORDER BY event_time, transaction_id COLLATE "C"
+"""
+
+
+def between(conn: Conn, after: int, until: int) -> Served:
+    """The transactions with after < event_time <= until (microseconds since the epoch), ordered by
+    time and then id. All of them are read into memory: choose the span accordingly.
+
+    Features have the width that is stored, (0, 0) where there are no rows. Raises ValueError when
+    the rows have different widths.
+    """
+    return _read(conn, BETWEEN, {"after": Micros(after), "until": Micros(until)})
+
+
+def by_ids(conn: Conn, ids: Sequence[str]) -> Served:
+    """The transactions of these ids that are stored, ordered by time and then id; else as
+    `between`."""
+    return _read(conn, BY_IDS, {"ids": list(ids)})
+
+
+def _read(conn: Conn, query: LiteralString, parameters: dict[str, Any]) -> Served:
+    with conn.cursor(binary=True) as cur:
+        cur.adapters.register_loader("timestamptz", MicrosLoader)
+        rows = cur.execute(query, parameters).fetchall()
+    columns = list(zip(*rows, strict=True)) or [()] * 6
+    return Served(
+        transaction_id=texts(columns[0]),
+        event_time=np.array(columns[1], dtype=np.int64),
+        card_token=texts(columns[2]),
+        terminal_id=texts(columns[3]),
+        features=_features(columns[4]),
+        log_odds=np.array(columns[5], dtype=np.int64),
+    )
+
+
+def _features(stored: Sequence[bytes]) -> Features:
+    if not stored:
+        return np.empty((0, 0), dtype=np.float32)
+    widths = {len(row) // 4 for row in stored}
+    if len(widths) > 1:
+        raise ValueError(f"stored features have different widths: {sorted(widths)}")
+    flat = np.frombuffer(b"".join(stored), dtype="<f4").astype(np.float32, copy=False)
+    return flat.reshape(len(stored), widths.pop())

@@ -1,0 +1,227 @@
+"""How the models do and what the stream came to: series, versions and totals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+# Counting costs a pass over an index; above this many rows PostgreSQL's own estimate is told.
+EXACT_BELOW = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of a metric."""
+
+    at: datetime  # event time, aware, UTC
+    value: float
+    examples: int  # how many labelled transactions it rests on
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """A published model version, without its content."""
+
+    version: str  # SHA-256 of the content, hexadecimal
+    name: str
+    stream_time: datetime  # the event time up to which it knows labels
+    examples: int
+    frauds: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A model's newest version and the newest value of each of its metrics."""
+
+    name: str
+    latest: VersionInfo | None  # None before the first version is published
+    metrics: Mapping[str, Point]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the stream came to so far."""
+
+    scored: int
+    approximate: bool  # `scored` is an estimate, and with it what was approved
+    decisions: Mapping[str, int]  # approve, review, decline
+    alerts: Mapping[str, int]  # open, investigating, closed
+    labels: Mapping[str, int]  # labels received, by source
+    frauds: int  # transactions whose standing label says fraud
+    dead_letters: Mapping[str, int]  # by reason
+    stream_time: datetime | None  # newest event time
+    last_hour: int  # transactions in the hour up to the stream's time
+    last_day: int
+    model: str | None  # the model that made the newest decision
+    metrics: Mapping[str, Point]  # newest values of that model's metrics
+
+
+_VERSION = "version, name, stream_time, examples, frauds, created_at"
+
+_VERSIONS = f"""
+    SELECT {_VERSION} FROM model_version
+    WHERE name = %(name)s
+    AND (%(after_at)s::timestamptz IS NULL
+         OR (stream_time, version COLLATE "C") < (%(after_at)s, %(after_version)s::text))
+    ORDER BY stream_time DESC, version COLLATE "C" DESC LIMIT %(limit)s
+"""
+
+# Recursion jumps from name to name in the indexes, where DISTINCT would read every row.
+_NAMES = """
+    WITH RECURSIVE names(name) AS (
+        SELECT %(after)s::text
+        UNION ALL
+        SELECT least(
+            (SELECT min(v.name) FROM model_version v WHERE v.name > names.name),
+            (SELECT min(m.name) FROM model_metric m WHERE m.name > names.name)
+        ) FROM names WHERE names.name IS NOT NULL
+    )
+    SELECT name FROM names WHERE name > %(after)s LIMIT %(limit)s
+"""
+
+# NaN is greater than infinity in PostgreSQL, so this leaves out both.
+_FINITE = "value > '-infinity' AND value < 'infinity'"
+
+_LATEST_METRICS = f"""
+    WITH RECURSIVE metrics(metric) AS (
+        SELECT min(metric) FROM model_metric WHERE name = %(name)s
+        UNION ALL
+        SELECT (
+            SELECT min(metric) FROM model_metric WHERE name = %(name)s AND metric > metrics.metric
+        ) FROM metrics WHERE metrics.metric IS NOT NULL
+    )
+    SELECT metrics.metric, newest.at, newest.value, newest.examples
+    FROM metrics CROSS JOIN LATERAL (
+        SELECT at, value, examples FROM model_metric
+        WHERE name = %(name)s AND metric = metrics.metric AND {_FINITE}
+        ORDER BY at DESC LIMIT 1
+    ) AS newest
+    ORDER BY 1
+"""
+
+# Of n values in time order row k stays when k * points / n reaches a new whole number: evenly
+# spread, `points` of them at most, the newest always among them.
+_SERIES = f"""
+    SELECT metric, at, value, examples FROM (
+        SELECT metric, at, value, examples,
+               row_number() OVER (PARTITION BY metric ORDER BY at) AS k,
+               count(*) OVER (PARTITION BY metric) AS n
+        FROM model_metric WHERE name = %(name)s AND {_FINITE}
+    ) AS numbered
+    WHERE n <= %(points)s OR (k * %(points)s) / n > ((k - 1) * %(points)s) / n
+    ORDER BY metric, at
+"""
+
+# Chunks of a hypertable inherit from it; a plain table has no heirs and is its own only part.
+_ESTIMATE = """
+    SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class
+    WHERE oid = 'score'::regclass
+    OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'score'::regclass)
+"""
+
+# An alert stands for every decision but approve, so the few alerts are counted by decision and
+# the many scores only as rows, which an index alone can answer.
+_SCORED = "SELECT count(*) FROM score"
+_ALERTS = "SELECT decision, status, count(*) FROM alert GROUP BY decision, status"
+
+_LABELS = "SELECT source, count(*) FROM label GROUP BY source ORDER BY source"
+_FRAUDS = "SELECT count(*) FROM standing_label WHERE fraud"
+_DEAD_LETTERS = "SELECT reason, count(*) FROM dead_letter GROUP BY reason ORDER BY reason"
+
+_RECENT = """
+    SELECT newest.at,
+           (SELECT count(*) FROM score WHERE event_time > newest.at - interval '1 hour'),
+           (SELECT count(*) FROM score WHERE event_time > newest.at - interval '1 day')
+    FROM (SELECT max(event_time) AS at FROM score) AS newest
+"""
+
+_CHAMPION = """
+    SELECT coalesce(
+        (SELECT name FROM model_version WHERE version =
+            (SELECT model_version FROM score ORDER BY event_time DESC LIMIT 1)),
+        (SELECT name FROM model_version ORDER BY stream_time DESC LIMIT 1)
+    )
+"""
+
+
+def versions(
+    conn: Connection[Any], name: str, *, limit: int, after: tuple[datetime, str] | None = None
+) -> list[VersionInfo]:
+    """At most `limit` versions of a model, newest first; `after` is (stream_time, version) of the
+    last one of the page before."""
+    after_at, after_version = after or (None, None)
+    values = {"name": name, "after_at": after_at, "after_version": after_version, "limit": limit}
+    with conn.cursor(row_factory=class_row(VersionInfo)) as cursor:
+        return cursor.execute(_VERSIONS, values).fetchall()
+
+
+def models(conn: Connection[Any], *, limit: int, after: str | None = None) -> list[ModelStatus]:
+    """At most `limit` models that published a version or were measured, by name; `after` is the
+    name of the last one of the page before."""
+    rows = conn.execute(_NAMES, {"after": after or "", "limit": limit})
+    names = [str(row[0]) for row in rows]
+    return [
+        ModelStatus(
+            name,
+            latest=next(iter(versions(conn, name, limit=1)), None),
+            metrics=latest_metrics(conn, name),
+        )
+        for name in names
+    ]
+
+
+def latest_metrics(conn: Connection[Any], name: str) -> dict[str, Point]:
+    """The newest finite value of each metric of a model."""
+    rows = conn.execute(_LATEST_METRICS, {"name": name})
+    return {metric: Point(at, value, examples) for metric, at, value, examples in rows}
+
+
+def series(conn: Connection[Any], name: str, *, points: int) -> dict[str, Sequence[Point]]:
+    """Each metric of a model over event time, oldest first, thinned evenly to at most `points`
+    values; the newest value is always there."""
+    found: dict[str, list[Point]] = {}
+    for metric, at, value, examples in conn.execute(_SERIES, {"name": name, "points": points}):
+        found.setdefault(metric, []).append(Point(at, value, examples))
+    return {metric: tuple(values) for metric, values in found.items()}
+
+
+def totals(conn: Connection[Any], *, exact_below: int = EXACT_BELOW) -> Totals:
+    """The totals; from `exact_below` scored rows on their number is PostgreSQL's estimate."""
+    scored = _number(conn, _ESTIMATE)
+    approximate = scored >= exact_below
+    if not approximate:
+        scored = _number(conn, _SCORED)
+    decided = {"review": 0, "decline": 0}
+    alerts = {"open": 0, "investigating": 0, "closed": 0}
+    for decision, status, count in conn.execute(_ALERTS):
+        decided[decision] += count
+        alerts[status] += count
+    recent = conn.execute(_RECENT).fetchone()
+    stream_time, last_hour, last_day = recent if recent is not None else (None, 0, 0)
+    row = conn.execute(_CHAMPION).fetchone()
+    model = None if row is None or row[0] is None else str(row[0])
+    return Totals(
+        scored=scored,
+        approximate=approximate,
+        decisions={"approve": max(scored - sum(decided.values()), 0)} | decided,
+        alerts=alerts,
+        labels=dict(conn.execute(_LABELS).fetchall()),
+        frauds=_number(conn, _FRAUDS),
+        dead_letters=dict(conn.execute(_DEAD_LETTERS).fetchall()),
+        stream_time=stream_time,
+        last_hour=last_hour,
+        last_day=last_day,
+        model=model,
+        metrics={} if model is None else latest_metrics(conn, model),
+    )
+
+
+def _number(conn: Connection[Any], query: LiteralString) -> int:
+    row = conn.execute(query).fetchone()
+    return 0 if row is None else int(row[0])
