@@ -1,16 +1,20 @@
 """What became known: late labels, and silence that has lasted long enough to count as genuine.
 
-Time goes in ticks. At the end of a tick, labels that came in it meet the features that were served
-for their payments, and payments that grew old in it without a label become genuine examples; within
-a tick labels come before maturity. A label that contradicts what was believed corrects it.
+Time goes in ticks. At the end of a tick, labels that came in it meet the payments they are about,
+and payments that reached maturity in it without a label count as genuine; within a tick labels come
+before maturity. A label that contradicts what was believed corrects it.
+
+The profiles count a label at once. The learners wait for the payment's maturity, and learn then
+from what is believed of it: frauds are known days before genuine payments are, and a model that
+learned each when it is known would see, in its first week, nothing but fraud.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dataflows.memory import order_of
 from models.features import WIDTH
@@ -35,14 +39,13 @@ class LabelBook:
             ),
         )
         self.labels = labels.take(np.array(order, np.int64))
-        self._first: dict[str, int] = {}
-        latest: dict[str, bool] = {}
+        self._of: dict[str, list[tuple[int, bool]]] = {}
         views = []
-        names = self.labels.transaction_id.tolist()
-        for row, (name, fraud) in enumerate(zip(names, self.labels.fraud.tolist(), strict=True)):
-            self._first.setdefault(name, int(self.labels.labelled_at[row]))
-            views.append(int(latest[name]) if name in latest else int(View.UNKNOWN))
-            latest[name] = fraud
+        names, times = self.labels.transaction_id.tolist(), self.labels.labelled_at.tolist()
+        for name, at, fraud in zip(names, times, self.labels.fraud.tolist(), strict=True):
+            earlier = self._of.setdefault(name, [])
+            views.append(int(earlier[-1][1]) if earlier else int(View.UNKNOWN))
+            earlier.append((at, fraud))
         self.before = np.array(views, np.int8)  # the view each label found, maturity apart
 
     def __len__(self) -> int:
@@ -52,47 +55,50 @@ class LabelBook:
         """One past the last label, from `start` on, that is known at `now`."""
         return start + int(np.searchsorted(self.labels.labelled_at[start:], now, side="right"))
 
-    def labelled(self, ids: Sequence[str], now: int) -> Bools:
-        """Whether each transaction has a label that is known at `now`."""
-        first = self._first
-        return np.array([first.get(name, now + 1) <= now for name in ids], np.bool_)
+    def views(self, ids: Sequence[str], now: int) -> npt.NDArray[np.int8]:
+        """What labels say of each transaction at `now`: a `View`, UNKNOWN without a label."""
+        return np.array([self._view(name, now) for name in ids], np.int8)
+
+    def _view(self, name: str, now: int) -> int:
+        view = int(View.UNKNOWN)
+        for at, fraud in self._of.get(name, ()):
+            if at <= now:
+                view = int(fraud)
+        return view
 
 
 def examples(
-    book: LabelBook, rows: Ints, labelled: Served, matured: Served, *, after: int, maturity: int
+    book: LabelBook, rows: Ints, labelled: Served, matured: Served, *, now: int, mature: int
 ) -> Examples:
     """Examples of the labels `rows` of the book, whose payments are among `labelled`, and of the
-    payments `matured`, none of which has a label; by event time and id.
+    payments `matured`, by event time and id.
 
-    after: payments that were older than `maturity` at this time count as genuine already
-    (microseconds)."""
+    now: the tick's end. mature: payments made by this time were mature before this tick, and
+    what had no label counts as genuine since (both microseconds)."""
     place = {name: row for row, name in enumerate(labelled.transaction_id.tolist())}
     found = np.array([place[name] for name in book.labels.transaction_id[rows]], np.int64)
     payments = labelled.take(found)
+    old = payments.event_time <= mature
     before = book.before[rows].copy()
-    silent = (before == View.UNKNOWN) & (payments.event_time + maturity <= after)
-    before[silent] = View.GENUINE
-    fraud = book.labels.fraud[rows]
-    told = _examples(payments, before, fraud)
+    before[old & (before == View.UNKNOWN)] = View.GENUINE
+    # A young payment's label is for the profiles alone; the learners get it when it is mature.
+    told = _examples(payments, before, book.labels.fraud[rows], old)
     # A label that says what is believed already teaches nothing new.
     told = told.take(told.before != told.fraud)
-    silence = _examples(
-        matured,
-        np.full(len(matured), View.UNKNOWN, np.int8),
-        np.zeros(len(matured), np.bool_),
-    )
-    parts = [part for part in (told, silence) if len(part)]
+    views = book.views(matured.transaction_id.tolist(), now)
+    grown = _examples(matured, views, views == View.FRAUD, np.ones(len(matured), np.bool_))
+    parts = [part for part in (told, grown) if len(part)]
     if not parts:
         return told
     both = Examples.concat(parts)
-    # Stable, so that labels of one payment keep their order.
+    # Stable, so that labels of one payment keep their order and come before its maturity.
     return both.take(order_of(both.event_time, both.transaction_id.tolist()))
 
 
-def _examples(served: Served, before: Any, fraud: Bools) -> Examples:
-    features = served.features
-    if not len(served):
-        features = np.zeros((0, WIDTH), np.float32)
+def _examples(
+    served: Served, before: npt.NDArray[np.int8], fraud: Bools, learned: Bools
+) -> Examples:
+    features = served.features if len(served) else np.zeros((0, WIDTH), np.float32)
     return Examples(
         served.transaction_id,
         served.event_time,
@@ -102,5 +108,5 @@ def _examples(served: Served, before: Any, fraud: Bools) -> Examples:
         served.log_odds,
         before,
         fraud,
-        np.ones(len(served), np.float32),
+        learned.astype(np.float32),
     )

@@ -207,14 +207,8 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         end = given.labels.until(place.label, now)
         rows = np.array([*sorted(place.due), *range(place.label, end)], np.int64)
         labelled, rows = yield from self._payments(rows, matured, now)
-        silent = ~given.labels.labelled(matured.transaction_id.tolist(), now)
         known = examples(
-            given.labels,
-            rows,
-            labelled,
-            matured.take(silent),
-            after=after,
-            maturity=given.maturity,
+            given.labels, rows, labelled, matured, now=now, mature=after - given.maturity
         )
         fresh = given.labels.labels.take(np.arange(place.label, end))
         return known, fresh if len(fresh) else None, end

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-_FIRST_SQUARE = 1e-3  # start of AdaGrad's sums: bounds the first step of a weight
+# Where AdaGrad's sums start. A row moves hundreds of weights at once, so small first steps are what
+# keeps the first frauds from outweighing everything (measured: docs/decisions/0005-champion.md).
+_FIRST_SQUARE = 10.0
 
 
 class Champion(base.MiniBatchClassifier):  # type: ignore[misc]  # river's bases are untyped

@@ -37,16 +37,14 @@ class Learner:
         Says whether there is a new version. Batches are cut by count, so what is learned depends
         on the examples and their order and on nothing else."""
         self._known_to = now
+        examples = examples.take(examples.weight > 0)
         if not len(examples):
             return False
         self._quality.count(examples, now)
-        examples = examples.take(examples.weight > 0)
         for start in range(0, len(examples), BATCH):
             part = slice(start, start + BATCH)
             picked = self._model.indices(examples.features[part])
             self._model.learn_rows(picked, examples.fraud[part], examples.weight[part])
-        if not len(examples):
-            return False
         self._published = self._model.publish()
         return True
 

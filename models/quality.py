@@ -28,15 +28,15 @@ class Quality:
         self._day = -1
 
     def count(self, examples: Examples, now: int) -> None:
-        """Counts what became known at `now`, microseconds since the epoch."""
+        """Counts what is learned at `now`, microseconds since the epoch, under the view that is
+        learned; an earlier view that it contradicts is taken back."""
         self._turn(now // DAY)
         place = np.clip((examples.log_odds + _REACH) * _BINS // (2 * _REACH), 0, _BINS - 1)
         today = self._days[self._day % _WEEK]
         np.add.at(self._all, (examples.fraud.astype(np.int64), place), 1)
         np.add.at(today, (examples.fraud.astype(np.int64), place), 1)
-        again = examples.before != View.UNKNOWN
-        # What was counted under an earlier view is taken back, from the days only as far as they
-        # still hold it.
+        again = (examples.before != View.UNKNOWN) & (examples.before != examples.fraud)
+        # From the days only as far as they still hold it.
         for view, where in zip(examples.before[again].tolist(), place[again].tolist(), strict=True):
             self._all[view, where] -= 1
             for day in self._days:

@@ -99,7 +99,7 @@ class _Columns:
 
     def take(self, rows: Ints | Bools) -> Self:
         """The given rows, by index or by mask, in the order given."""
-        changed = {}
+        changed: dict[str, object] = {}
         for column in fields(self):
             value = getattr(self, column.name)
             if isinstance(value, np.ndarray):
@@ -185,9 +185,8 @@ class Served(_Columns):
 class Examples(_Columns):
     """Transactions of which something became known, with what was served for them.
 
-    `before` is the `View` held until now, `fraud` the one held from now on; `weight` makes up for
-    sampling and is 0 for a row that the profiles count but the learners leave out, whose
-    `features` are then not filled in.
+    `before` is the `View` held until now, `fraud` the one held from now on; the profiles count a
+    row where the two differ. `weight` is how much the learners make of it: 0 for nothing.
     """
 
     transaction_id: Texts
