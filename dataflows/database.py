@@ -60,7 +60,9 @@ class _Link:
                 if self._closed.is_set():
                     raise
                 reason = " ".join(str(error).split())
-                log.warning("%s: the database is away, next try in %g s: %s", self._name, pause, reason)
+                log.warning(
+                    "%s: the database is away, next try in %g s: %s", self._name, pause, reason
+                )
                 self._closed.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from bytewax.testing import run_main
 
+from dataflows.engine import execute
 from dataflows.feedback import LabelBook
 from dataflows.files import FileSource, Input, open_files
 from dataflows.memory import MemoryStore
@@ -65,7 +65,7 @@ def evaluate(
     store = MemoryStore(partitions(keys), delay + 2 * DAY, scored)
     given = Input(files, LabelBook(labels), None, delay, drain=False)
     source = FileSource(given, store, threading.Event())
-    run_main(build(source, OutcomeSink(keys, store), Plan(1, Policy(), delay_days)))
+    execute(build(source, OutcomeSink(keys, store), Plan(1, Policy(), delay_days)))
     ids = np.concatenate([nothing(0), *(part.batch.transaction_id for part in parts)])
     return Scored(
         ids,

@@ -34,7 +34,7 @@ IN_FLIGHT = 65_536  # rows between the source and the store; beyond, the source 
 _STEPS_IN_FLIGHT = 512  # the same for steps, many of which may be small
 
 _PART = "files"
-_LONG_AGO = -(2**62)
+_LONG_AGO, _NEVER = -(2**62), 2**62  # event times before and after all others
 
 T = TypeVar("T")
 Waiting = Generator[None, None, T]  # yields while it waits, returns what it waited for
@@ -60,7 +60,9 @@ class Input:
     @property
     def fingerprint(self) -> str:
         """What a recovery store remembers of its input."""
-        files = ", ".join(f"{f.path.name} ({f.path.stat().st_size} bytes)" for f in self.transactions)
+        files = ", ".join(
+            f"{f.path.name} ({f.path.stat().st_size} bytes)" for f in self.transactions
+        )
         return f"{files}; {len(self.labels)} labels"
 
 
@@ -118,6 +120,8 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         self._place = place
         self._flight: deque[tuple[int, int, int]] = deque()  # step, rows, least event time
         self._rows_in_flight = 0
+        self._ahead: tuple[tuple[int, int], Future[Served]] | None = None
+        self._least_sent = _NEVER  # event time, since the question ahead was asked
         self._pace = _Pace(given.pace)
         self._stream = self._steps()
 
@@ -200,10 +204,7 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         after = _LONG_AGO if place.tick is None else place.tick * TICK
         matured = nothing_served()
         if place.tick is not None:
-            yield from self._durable_to(now - given.maturity)
-            matured = yield from _answer(
-                self._history.between(after - given.maturity, now - given.maturity)
-            )
+            matured = yield from self._between(after - given.maturity, now - given.maturity)
         end = given.labels.until(place.label, now)
         rows = np.array([*sorted(place.due), *range(place.label, end)], np.int64)
         labelled, rows = yield from self._payments(rows, matured, now)
@@ -213,9 +214,24 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         fresh = given.labels.labels.take(np.arange(place.label, end))
         return known, fresh if len(fresh) else None, end
 
-    def _payments(
-        self, rows: Ints, matured: Served, now: int
-    ) -> Waiting[tuple[Served, Ints]]:
+    def _between(self, after: int, until: int) -> Waiting[Served]:
+        """The payments of a stretch of event time, all of which are durable by then.
+
+        The next stretch is asked for at once, as it is mostly there already; the answer is used
+        only if nothing that belongs to it has been sent since."""
+        span, asked = self._ahead or (None, None)
+        if asked is None or span != (after, until) or self._least_sent <= until:
+            yield from self._durable_to(until)
+            asked = self._history.between(after, until)
+        found = yield from _answer(asked)
+        self._ahead, self._least_sent = None, _NEVER
+        following = until + TICK
+        if self._landed() and all(least > following for _, _, least in self._flight):
+            asked = self._history.between(until, following)
+            self._ahead = ((until, following), asked)
+        return found
+
+    def _payments(self, rows: Ints, matured: Served, now: int) -> Waiting[tuple[Served, Ints]]:
         """The payments of these labels, and the labels whose payments were scored before `now`;
         the others wait until their payments come."""
         names = self._given.labels.labels.transaction_id[rows].tolist()
@@ -260,13 +276,12 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         place = self._place
         number = place.number
         place.number += 1
-        least = int(batch.event_time.min()) if len(batch) else _LONG_AGO
+        least = int(batch.event_time.min()) if len(batch) else _NEVER
+        self._least_sent = min(self._least_sent, least)
         self._flight.append((number, len(batch), least))
         self._rows_in_flight += len(batch)
         self._pace.sent(len(batch))
-        return Step(
-            number, now, time.time(), batch, origin or _nowhere(), known, labels, dead
-        )
+        return Step(number, now, time.time(), batch, origin or _nowhere(), known, labels, dead)
 
     def _room(self) -> Waiting[None]:
         """Waits until there is room between the source and the store, and for the pace."""
@@ -283,7 +298,7 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
 
     def _durable_to(self, event_time: int) -> Waiting[None]:
         """Waits for every step that holds a payment of this time or an earlier one."""
-        needed = [number for number, _, least in self._flight if _LONG_AGO < least <= event_time]
+        needed = [number for number, _, least in self._flight if least <= event_time]
         if needed:
             yield from self._durable(needed[-1])
 
@@ -318,7 +333,10 @@ def _answer(asked: Future[Served]) -> Waiting[Served]:
 def _origin(file: TransactionFile, records: Ints) -> Origin:
     count = len(records)
     return Origin(
-        file.path.name, np.zeros(count, np.int64), records, np.full(count, _modified(file.path), np.int64)
+        file.path.name,
+        np.zeros(count, np.int64),
+        records,
+        np.full(count, _modified(file.path), np.int64),
     )
 
 

@@ -85,7 +85,9 @@ class MemoryStore:
 
 def order_of(event_time: Ints, ids: Sequence[str]) -> Ints:
     """The order by event time and then id, as the database's "C" collation has it."""
-    by_name = np.array(sorted(range(len(ids)), key=[name.encode() for name in ids].__getitem__), int)
+    by_name = np.array(
+        sorted(range(len(ids)), key=[name.encode() for name in ids].__getitem__), int
+    )
     return by_name[np.argsort(event_time[by_name], kind="stable")]
 
 

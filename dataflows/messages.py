@@ -67,7 +67,7 @@ class CardWork:
     batch: Batch
     position: Ints
     origin: Origin
-    examples: Examples | None
+    examples: Examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class TerminalNews:
     """What became known of a terminal shard's payments before a step."""
 
     number: int
-    examples: Examples | None
+    examples: Examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Lesson:
 
     number: int
     now: int
-    examples: Examples | None
+    examples: Examples
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,6 @@ def _make(directory: Path, settings: dict[str, Any]) -> None:
     if unfinished.exists():
         shutil.rmtree(unfinished)
     unfinished.mkdir(parents=True)
-    init_db_dir(unfinished, _FILES)
+    init_db_dir(unfinished, _FILES)  # type: ignore[no-untyped-call]
     (unfinished / MANIFEST).write_text(json.dumps(settings, indent=1) + "\n")
     unfinished.rename(directory)

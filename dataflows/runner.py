@@ -14,16 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bytewax.dataflow import Dataflow
-from bytewax.recovery import RecoveryConfig
-from bytewax.testing import cluster_main, run_main
 
 from dataflows.database import DatabaseHistory, DatabaseWriter, count
+from dataflows.engine import execute
 from dataflows.feedback import LabelBook
 from dataflows.files import FileSource, Input, OtherFile, open_files
 from dataflows.messages import Outcome
@@ -144,17 +141,8 @@ def work(
         flow = build(
             FileSource(read_input(given), history, stop), OutcomeSink(keys, writer), given.plan
         )
-        _execute(given, flow, index, addresses)
+        execute(flow, Path(given.recovery_dir), given.snapshot_seconds, addresses, index)
     return not stop.is_set()
-
-
-def _execute(given: Run, flow: Dataflow, index: int, addresses: list[str]) -> None:
-    interval = timedelta(seconds=given.snapshot_seconds)
-    recovery = RecoveryConfig(Path(given.recovery_dir))
-    if addresses:
-        cluster_main(flow, addresses, index, epoch_interval=interval, recovery_config=recovery)
-    else:
-        run_main(flow, epoch_interval=interval, recovery_config=recovery)
 
 
 def _take_generation(given: Run, fresh: bool) -> int:

@@ -199,7 +199,9 @@ class LearnStep(Remembering[Lesson, Release | Outcome]):
     def dump(self) -> bytes:
         """The learner and the next step's number."""
         learner = np.frombuffer(self._learner.dump(), np.uint8)
-        return pack("learn", VERSION, {"learner": learner, "next": np.array([self._steps.settle()])})
+        return pack(
+            "learn", VERSION, {"learner": learner, "next": np.array([self._steps.settle()])}
+        )
 
 
 class ScoreStep(Remembering[Scorable | Release, Outcome]):

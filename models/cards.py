@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
+from math import ceil
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ REMEMBERED = 16  # last payments whose terminals a card remembers
 # Amounts enter the mean and spread of logarithms as the number of the 32nd of a factor of two that
 # they fall into: whole numbers, so that sums do not depend on the order or the machine.
 _STEPS = 32
-_STEP_EDGES = np.array([round(2 ** (step / _STEPS)) for step in range(1, 50 * _STEPS)], np.int64)
+_STEP_EDGES = np.array([ceil(2 ** (step / _STEPS)) for step in range(1, 50 * _STEPS)], np.int64)
 _LEAST_SPREAD = 0.35 * _STEPS  # a quarter more or less is never unusual
 _PRIOR_WEIGHT = 2.0  # payments' worth of belief in a spread of one factor of two
 

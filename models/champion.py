@@ -17,7 +17,7 @@ from river.utils.dataframe import into_frame, into_series, to_native_frame
 from models.bins import DEFAULT, Bins
 from models.layout import Indices, layout_of
 from models.portable import pack, unpack
-from models.published import ONE, Published
+from models.published import ONE, Published, encoded
 from tidegate.schema import Bools, Features, Ints
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ VERSION = 1
 _FIRST_SQUARE = 10.0
 
 
-class Champion(base.MiniBatchClassifier):  # type: ignore[misc]  # river's bases are untyped
+class Champion(base.MiniBatchClassifier):
     """Binary classifier with one weight a bin of each feature and of each pair of features.
 
     Features that are not among the bins are ignored; a missing one adds nothing. `learn_many` takes
@@ -152,21 +152,19 @@ class Champion(base.MiniBatchClassifier):  # type: ignore[misc]  # river's bases
                 "squares": self._squares,
                 "seen": self._seen,
                 "settings": np.array([self.rate, self.intercept]),
+                "bins": np.frombuffer(encoded(self.bins), np.uint8),
             },
         )
 
     @classmethod
     def load(cls, data: bytes, bins: tuple[Bins, ...] = DEFAULT) -> Champion:
-        """What `dump` wrote. Raises BadState when the bytes are damaged, ValueError when they do
-        not fit these bins."""
+        """What `dump` wrote. Raises BadState when the bytes are damaged, ValueError when they are
+        of other bins."""
         arrays = unpack("champion", VERSION, data)
         rate, intercept = arrays["settings"].tolist()
+        if arrays["bins"].tobytes() != encoded(bins):
+            raise ValueError("the saved champion was learned with other bins than these")
         champion = cls(bins, rate, intercept)
-        if len(arrays["weights"]) != len(champion._weights):
-            raise ValueError(
-                f"the saved champion has {len(arrays['weights']) - 1} weights, "
-                f"these bins {len(champion._weights) - 1}"
-            )
         champion._weights = arrays["weights"]
         champion._squares = arrays["squares"]
         champion._seen = arrays["seen"]

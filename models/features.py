@@ -70,7 +70,8 @@ def hundredths(batch: Batch) -> Ints:
         return batch.amount_minor
     shift = digits[which] - 2
     up, down = 10 ** np.maximum(-shift, 0), 10 ** np.maximum(shift, 0)
-    return batch.amount_minor * up // down
+    result: Ints = batch.amount_minor * up // down
+    return result
 
 
 def ratio(part: Ints, whole: Ints, count: Ints) -> npt.NDArray[np.float64]:

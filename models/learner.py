@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from models.champion import Champion
 from models.portable import pack, unpack
@@ -35,7 +38,7 @@ class Learner:
         """Tests, then learns, what became known up to `now` (microseconds since the epoch).
 
         Says whether there is a new version. Batches are cut by count, so what is learned depends
-        on the examples and their order and on nothing else."""
+        on the examples of each call and their order and on nothing else."""
         self._known_to = now
         examples = examples.take(examples.weight > 0)
         if not len(examples):
@@ -72,7 +75,8 @@ class Learner:
         """The whole state, portable and checksummed."""
         model = np.frombuffer(self._model.dump(), np.uint8)
         times = np.array([self._known_to, self._measured], np.int64)
-        arrays = {"model": model, "times": times, **self._quality.dump()}
+        arrays: dict[str, npt.NDArray[Any]] = {"model": model, "times": times}
+        arrays |= self._quality.dump()
         return pack("learner", VERSION, arrays)
 
     @classmethod

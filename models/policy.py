@@ -34,7 +34,7 @@ class Policy:
     @cached_property
     def version(self) -> str:
         """A short name of what this policy does: equal policies have equal names."""
-        text = f"thresholds {self.review!r} {self.decline!r}"
+        text = f"thresholds {float(self.review)!r} {float(self.decline)!r}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def decide(self, log_odds: Ints) -> npt.NDArray[np.int8]:

@@ -130,7 +130,8 @@ class Profiles(ABC):
     ) -> npt.NDArray[np.float64]: ...
 
     def _absorb(self, entities: Ints, at: Ints, batch: Batch, amount: Ints, rows: Ints) -> None:
-        """Takes in what is not in the rings; there is nothing for a kind without EXTRA."""
+        """Takes in what is not in the rings."""
+        return  # nothing, for a kind without EXTRA
 
     def _renew(self, entities: Ints, at: Ints) -> None:
         """Entities idle for so long that every window is empty begin anew, so that forgetting them
@@ -154,8 +155,8 @@ class Profiles(ABC):
         for name, array in self._arrays().items():
             fill = self._fill(name)
             self._set(name, grown(array, needed, fill))
-        self._last[capacity:] = self._newest
         kept = self._newest - self._last <= self._idle + _SLACK * DAY
+        kept[capacity:] = True  # the newcomers, which have no last payment yet
         if not kept.all():
             self._names.keep(kept)
             for name, array in self._arrays().items():

@@ -47,7 +47,7 @@ class Published:
             "weights": self.weights,
             "means": self.means,
             "intercept": np.array([self.intercept], np.int64),
-            "bins": np.frombuffer(_encoded(self.bins), np.uint8),
+            "bins": np.frombuffer(encoded(self.bins), np.uint8),
         }
         return pack("model-version", VERSION, arrays)
 
@@ -108,7 +108,8 @@ def _load(content: bytes) -> Published:
 
 
 @lru_cache(maxsize=8)
-def _encoded(bins: tuple[Bins, ...]) -> bytes:
+def encoded(bins: tuple[Bins, ...]) -> bytes:
+    """Bins as bytes, equal for equal bins."""
     return json.dumps([[b.feature, b.fine, b.coarse] for b in bins]).encode()
 
 

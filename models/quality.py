@@ -47,6 +47,7 @@ class Quality:
     def metrics(self, name: str, at: int) -> list[Metric]:
         """Average precision of everything so far and of the last seven days; none before the first
         fraud became known."""
+        self._turn(at // DAY)
         result = []
         for metric, counts in (
             ("average_precision", self._all),

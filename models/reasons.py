@@ -23,7 +23,6 @@ MOST = 4  # reasons given for a decision
 _LEAST = 0.05  # log-odds below which a reason is not worth a line
 
 Values = Mapping[str, float]
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def _card_velocity(v: Values, amount: str) -> str:
             return f"{_count(count, 'payment')} of the card in {window}, usually {usual:.1f} a day"
     if v["card_idle_seconds"] < 0:
         return "first payment of this card"
-    return f"the card's first payment in {v['card_idle_seconds'] / 86_400:.0f} days"
+    return f"the card's first payment in {_count(v['card_idle_seconds'] / 86_400, 'day')}"
 
 
 def _card_history(v: Values, amount: str) -> str:
@@ -67,7 +66,7 @@ def _card_history(v: Values, amount: str) -> str:
 
 def _card_places(v: Values, amount: str) -> str:
     new = "a terminal new to the card" if v["card_new_terminal"] else "a terminal the card knows"
-    return f"{new}; {_count(v['card_terminals_1d'], 'other terminal')} within a day"
+    return f"{new}; {_count(v['card_terminals_1d'], 'terminal')} in the day before"
 
 
 def _card_frauds(v: Values, amount: str) -> str:
@@ -138,7 +137,8 @@ REASONS = (
     _Reason(
         "TERMINAL_FRAUDS",
         (
-            *(f"terminal_{what}_{window}" for what in ("share", "frauds") for window in _COUNTS[2:]),
+            *(f"terminal_share_{window}" for window in _COUNTS[2:]),
+            *(f"terminal_frauds_{window}" for window in _COUNTS[2:]),
             "terminal_labelled_30d",
             "terminal_episode_days",
             "terminal_fraud_age_days",

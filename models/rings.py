@@ -41,8 +41,11 @@ class Rings:
         self._widths = np.array([ring.width for ring in rings], np.int64)
         self._lengths = np.array(lengths, np.int64)
         self._ring_of_slot = np.repeat(np.arange(len(rings)), lengths)
+        # The longest window of every ring is summed in one go, any other by itself.
+        longest = [max(span for ring, span in windows if ring == r) for r in range(len(rings))]
+        self._spans = np.repeat(np.array(longest, np.int32), lengths)
         self._windows = [
-            (slice(int(self._starts[ring]), int(self._starts[ring]) + rings[ring].length), span)
+            (ring, span if span < longest[ring] else None, self._slots(ring, rings[ring].length))
             for ring, span in windows
         ]
         slots = sum(lengths)
@@ -54,13 +57,21 @@ class Rings:
         """Counts and sums, both (rows, windows), of what each window held at the rows' times."""
         bucket = (at[:, None] // self._widths).astype(np.int32)
         age = bucket[:, self._ring_of_slot] - self.stamps[entities]
-        counts, sums = self.counts[entities], self.sums[entities]
+        held = (age >= 0) & (age < self._spans)
+        counts = self.counts[entities] * held
+        sums = self.sums[entities] * held
+        count_of_ring = np.add.reduceat(counts, self._starts, axis=1)
+        sum_of_ring = np.add.reduceat(sums, self._starts, axis=1)
         shape = (len(entities), len(self._windows))
-        count, total = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for column, (ring, span) in enumerate(self._windows):
-            held = (age[:, ring] >= 0) & (age[:, ring] < span)
-            count[:, column] = (counts[:, ring] * held).sum(axis=1)
-            total[:, column] = (sums[:, ring] * held).sum(axis=1)
+        count, total = np.empty(shape, np.int64), np.empty(shape, np.int64)
+        for column, (ring, span, slots) in enumerate(self._windows):
+            if span is None:
+                count[:, column] = count_of_ring[:, ring]
+                total[:, column] = sum_of_ring[:, ring]
+            else:
+                recent = age[:, slots] < span
+                count[:, column] = (counts[:, slots] * recent).sum(axis=1)
+                total[:, column] = (sums[:, slots] * recent).sum(axis=1)
         return count, total
 
     def add(self, entities: Ints, at: Ints, values: Ints) -> None:
@@ -74,6 +85,10 @@ class Rings:
         self.stamps[rows, slot] = np.where(newer, bucket, stamp)
         self.counts[rows, slot] = self.counts[rows, slot] * ~newer + kept
         self.sums[rows, slot] = self.sums[rows, slot] * ~newer + kept * values[:, None]
+
+    def _slots(self, ring: int, length: int) -> slice:
+        start = int(self._starts[ring])
+        return slice(start, start + length)
 
 
 class LabelRing:
@@ -96,8 +111,8 @@ class LabelRing:
         held = (age >= 0) & (age < self._length)
         return (
             np.where(held, age, -1),
-            self.labelled[entities] * held.astype(np.int64),
-            self.frauds[entities] * held.astype(np.int64),
+            np.where(held, self.labelled[entities], 0).astype(np.int64),
+            np.where(held, self.frauds[entities], 0).astype(np.int64),
         )
 
     def change(self, entities: Ints, at: Ints, labelled: Ints, frauds: Ints) -> None:

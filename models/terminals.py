@@ -1,4 +1,4 @@
-"""The profiles of terminals: how busy they are, and how much of what they did proved to be fraud."""
+"""The profiles of terminals: how busy they are, and how much of what they did was fraud."""
 
 from __future__ import annotations
 

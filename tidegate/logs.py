@@ -42,6 +42,8 @@ def configure(level: str = "info", style: Format = "auto", stream: TextIO | None
     root.setLevel(level.upper())
     logging.captureWarnings(True)
     logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL + 1)
+    # Three lines about itself whenever it is imported.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
 
 
 class JsonFormatter(logging.Formatter):

@@ -95,18 +95,19 @@ class _Columns:
     """Equally long columns; the first one tells the number of rows."""
 
     def __len__(self) -> int:
-        return len(getattr(self, fields(self)[0].name))
+        return len(getattr(self, next(iter(self.__dataclass_fields__))))
 
     def take(self, rows: Ints | Bools) -> Self:
         """The given rows, by index or by mask, in the order given."""
-        changed: dict[str, object] = {}
-        for column in fields(self):
-            value = getattr(self, column.name)
+        values: list[object] = []
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
             if isinstance(value, np.ndarray):
-                changed[column.name] = value[rows]
+                value = value[rows]
             elif isinstance(value, Mapping):
-                changed[column.name] = {name: extra[rows] for name, extra in value.items()}
-        return replace(self, **changed)
+                value = {key: extra[rows] for key, extra in value.items()}
+            values.append(value)
+        return type(self)(*values)
 
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:

@@ -32,9 +32,7 @@ def demo(settings: Settings, transactions: int, *, exit_at_end: bool, port: int)
     """Simulates, scores, learns and serves. Demos of different sizes are kept apart."""
     home = settings.storage.data_dir / f"demo-{transactions}"
     home.mkdir(parents=True, exist_ok=True)
-    settings = replace(
-        settings, storage=replace(settings.storage, recovery_dir=home / "recovery")
-    )
+    settings = replace(settings, storage=replace(settings.storage, recovery_dir=home / "recovery"))
     started = time.monotonic()
     files = _files(home, transactions)
     with (

@@ -6,6 +6,7 @@ from __future__ import annotations
 def known_errors() -> tuple[type[Exception], ...]:
     """The exceptions whose message alone tells the user what to do. Imported late, for speed."""
     import psycopg
+    import sqlalchemy.exc
 
     from dataflows.evaluate import NoLabels
     from dataflows.runner import RunFailed
@@ -21,4 +22,11 @@ def known_errors() -> tuple[type[Exception], ...]:
         SchemaMismatch,
         UnreadableFile,
         psycopg.OperationalError,
+        sqlalchemy.exc.OperationalError,  # what migrations make of it
     )
+
+
+def told(error: Exception) -> str:
+    """The error as one line."""
+    cause = getattr(error, "orig", None) or error  # SQLAlchemy's own text has a link behind it
+    return " ".join(str(cause).split())

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from dataflows.evaluate import Scored, evaluate as evaluate_history
+from dataflows.evaluate import Scored
+from dataflows.evaluate import evaluate as evaluate_history
 from models.quality import average_precision
 from tidegate.cli.progress import bar
 from tidegate.readers import TransactionFile
@@ -46,8 +47,10 @@ def evaluate(
 def _quality(scored: Scored, rows: Ints) -> dict[str, object]:
     fraud = scored.fraud[rows]
     _, place = np.unique(scored.log_odds[rows], return_inverse=True)
-    precision = average_precision(np.bincount(place[~fraud], minlength=len(rows)),
-                                  np.bincount(place[fraud], minlength=len(rows)))
+    precision = average_precision(
+        np.bincount(place[~fraud], minlength=len(rows)),
+        np.bincount(place[fraud], minlength=len(rows)),
+    )
     return {
         "transactions": len(rows),
         "frauds": int(fraud.sum()),

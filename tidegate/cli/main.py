@@ -11,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from tidegate import __version__, logs
@@ -28,8 +27,21 @@ app = typer.Typer(
 )
 
 Port = Annotated[int, typer.Option(help="Port of the API and the pages.", min=1, max=65535)]
+
+
+def _known_currency(code: str | None) -> str | None:
+    from tidegate.currencies import EXPONENTS
+
+    if code is not None and code not in EXPONENTS:
+        raise typer.BadParameter(f"{code!r} is no currency of ISO 4217")
+    return code
+
+
 Currency = Annotated[
-    str | None, typer.Option(help="ISO 4217 code of amounts in files that name no currency.")
+    str | None,
+    typer.Option(
+        help="ISO 4217 code of amounts in files that name no currency.", callback=_known_currency
+    ),
 ]
 
 
@@ -45,7 +57,7 @@ class Format(StrEnum):
 def demo(
     transactions: Annotated[
         int, typer.Option(help="Payments to simulate.", min=1000, max=5_000_000)
-    ] = 60_000,
+    ] = 120_000,
     exit: Annotated[
         bool,
         typer.Option("--exit", help="Run at full speed, print one JSON line at the end, and stop."),
@@ -80,7 +92,8 @@ def run(
         typer.Option(help="File of payments (.parquet, .csv, .jsonl); may be given repeatedly."),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="File of labels: transaction_id, fraud, source, labelled_at.")
+        Path | None,
+        typer.Option(help="File of labels: transaction_id, fraud, source, labelled_at."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes; default TIDEGATE_WORKERS.", min=1, max=64)
@@ -154,19 +167,14 @@ def evaluate(
 
 def main() -> None:
     """The console script: what goes wrong in a known way is one line on standard error."""
-    from tidegate.cli.errors import known_errors
+    from tidegate.cli.errors import known_errors, told
 
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()  # says what is wrong with an option itself: Typer brings its own copy of Click
     except SettingError as error:
         _fail(str(error))
     except known_errors() as error:
-        _fail(" ".join(str(error).split()))
+        _fail(told(error))
 
 
 @app.callback(invoke_without_command=True)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataflows.messages import Outcome
-from dataflows.runner import Run, RunFailed, run as run_flow
+from dataflows.runner import Run, RunFailed
+from dataflows.runner import run as run_flow
 from tidegate.cli.database import at_head
 from tidegate.cli.progress import bar
 from tidegate.readers import TransactionFile
