@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,9 @@ class _Reason:
     code: str
     features: tuple[str, ...]
     text: Callable[[Values, str], str]  # of the features' values and the amount with its currency
+    # Whether there is anything to tell. A clean record may add to a score, through its crosses with
+    # a striking amount, but "0 of 30 payments were fraud" is no reason an analyst understands.
+    applies: Callable[[Values], bool] = lambda v: True
 
 
 def _count(number: float, noun: str) -> str:
@@ -70,8 +72,6 @@ def _card_places(v: Values, amount: str) -> str:
 
 
 def _card_frauds(v: Values, amount: str) -> str:
-    if v["card_fraud_age_days"] < 0:
-        return "no fraud of this card on record"
     return (
         f"{_count(v['card_frauds_30d'], 'fraud')} of this card on record, "
         f"the last {_count(v['card_fraud_age_days'], 'day')} ago"
@@ -128,7 +128,12 @@ REASONS = (
         "CARD_HISTORY", ("card_count_7d", "card_count_30d", "card_age_days"), _card_history
     ),
     _Reason("CARD_PLACES", ("card_terminals_1d", "card_new_terminal"), _card_places),
-    _Reason("CARD_FRAUDS", ("card_frauds_30d", "card_fraud_age_days"), _card_frauds),
+    _Reason(
+        "CARD_FRAUDS",
+        ("card_frauds_30d", "card_fraud_age_days"),
+        _card_frauds,
+        lambda v: v["card_fraud_age_days"] >= 0,
+    ),
     _Reason(
         "TERMINAL_VELOCITY", tuple(f"terminal_count_{window}" for window in _COUNTS),
         _terminal_velocity,
@@ -145,6 +150,7 @@ REASONS = (
             "terminal_genuine_since",
         ),
         _terminal_frauds,
+        lambda v: v["terminal_frauds_30d"] > 0 or v["terminal_labelled_30d"] < 1,
     ),
 )  # fmt: skip
 
@@ -160,19 +166,24 @@ def explain(model: Published, batch: Batch, features: Features, picked: Indices)
     weight: what the reason adds to the log-odds, beyond an average payment's, rounded to 1/1000.
     """
     weights = model.contributions(picked) @ _GROUPS / ONE
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :MOST]
+    order = np.argsort(-weights, axis=1, kind="stable")
     result = []
     for row, best in enumerate(order.tolist()):
         values = dict(zip(NAMES, features[row].tolist(), strict=True))
         amount = format_amount(int(batch.amount_minor[row]), batch.currency[row])
-        reasons: list[dict[str, Any]] = [
-            {
-                "code": REASONS[number].code,
-                "weight": round(float(weights[row, number]), 3),
-                "text": REASONS[number].text(values, amount),
-            }
+        told = [
+            (REASONS[number], float(weights[row, number]))
             for number in best
-            if weights[row, number] >= _LEAST
+            if weights[row, number] >= _LEAST and REASONS[number].applies(values)
         ]
-        result.append(reasons)
+        result.append(
+            [
+                {
+                    "code": reason.code,
+                    "weight": round(weight, 3),
+                    "text": reason.text(values, amount),
+                }
+                for reason, weight in told[:MOST]
+            ]
+        )
     return texts(result)

@@ -161,4 +161,5 @@ def expected(kind: str, events: Sequence[Event], maturity: int = 7) -> np.ndarra
                 entity.outcomes[payment.name] = (payment.at, fraud)
         else:
             assert isinstance(event, Cut)
-    return np.array(result, np.float64).astype(np.float32)
+    width = 19 if kind == "card" else 16
+    return np.array(result, np.float64).reshape(-1, width).astype(np.float32)

@@ -110,9 +110,7 @@ class Story:
         self._paid: list[Payment] = []
         self._views: dict[str, View] = {}
 
-    def pay(
-        self, gap: int, late: int, minor: int, currency: str, card: int, terminal: int
-    ) -> None:
+    def pay(self, gap: int, late: int, minor: int, currency: str, card: int, terminal: int) -> None:
         self._clock += gap
         payment = Payment(
             f"t{len(self._paid)}",

@@ -1,0 +1,149 @@
+"""A learner is tested before it learns, and learns the same from the same examples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]
+
+from models.champion import Champion
+from models.features import COLUMN, WIDTH
+from models.learner import BATCH, NAME, Learner
+from models.portable import BadState
+from models.published import ONE
+from tests.models.rows import scored
+from tidegate.schema import DAY, HOUR, Examples, View
+
+NOW = 17_000 * DAY
+
+
+def lessons(rows: int, seed: int = 1) -> Examples:
+    """Examples whose frauds have large amounts, with served scores that know nothing of it."""
+    rng = np.random.default_rng(seed)
+    features = rng.gamma(2, 2, (rows, WIDTH)).astype(np.float32)
+    fraud = rng.random(rows) < 0.1
+    features[:, COLUMN["amount"]] = np.where(fraud, 45_000, 2_500)
+    return scored(rng.normal(-3, 1, rows), fraud, features=features)
+
+
+def test_the_quality_of_the_first_batch_is_that_of_the_scores_that_were_served() -> None:
+    given_ = lessons(2000)
+    learner = Learner()
+    learner.learn(given_, NOW)
+    served = average_precision_score(given_.fraud, given_.log_odds)
+    hindsight = average_precision_score(given_.fraud, learner.published.log_odds(given_.features))
+    for metric in learner.measure(NOW):
+        assert metric.value == pytest.approx(served, abs=0.01)
+        assert (metric.name, metric.at, metric.examples) == (NAME, NOW, 2000)
+    assert hindsight > served + 0.2
+
+
+def test_batches_are_cut_by_count() -> None:
+    given_ = lessons(2 * BATCH + 88)
+    whole, parts, plain = Learner(), Learner(), Champion()
+    whole.learn(given_, NOW)
+    for start in range(0, len(given_), BATCH):
+        part = given_.take(np.arange(start, min(start + BATCH, len(given_))))
+        parts.learn(part, NOW)
+        plain.learn_rows(plain.indices(part.features), part.fraud, part.weight)
+    assert whole.dump() == parts.dump()
+    assert whole.published.content == plain.publish().content
+
+
+@settings(max_examples=10, deadline=None)
+@given(cuts=st.lists(st.integers(0, 600), max_size=4), seed=st.integers(0, 99))
+def test_a_dump_in_the_middle_changes_nothing(cuts: list[int], seed: int) -> None:
+    given_ = lessons(600, seed)
+    straight, paused = Learner(), Learner()
+    ends = [*sorted(cuts), 600]
+    for hour, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        part = given_.take(np.arange(start, end))
+        now = NOW + 9 * hour * HOUR
+        assert straight.learn(part, now) == paused.learn(part, now)
+        assert straight.measure(now) == paused.measure(now)
+        assert straight.model_version() == paused.model_version()
+        paused = Learner.load(paused.dump())
+        assert straight.model_version() == paused.model_version()
+    assert straight.dump() == paused.dump()
+
+
+def test_the_same_examples_give_the_same_version_and_others_another() -> None:
+    one, same, other = Learner(), Learner(), Learner()
+    for learner, seed in ((one, 1), (same, 1), (other, 2)):
+        learner.learn(lessons(300, seed), NOW)
+    assert one.model_version() == same.model_version()
+    assert one.published.version != other.published.version
+
+
+def test_the_version_says_what_it_rests_on() -> None:
+    given_ = lessons(300)
+    learner = Learner()
+    assert learner.learn(given_, NOW)
+    version = learner.model_version()
+    assert version.version == learner.published.version
+    assert version.content == learner.published.content
+    assert (version.name, version.stream_time) == (NAME, NOW)
+    assert (version.examples, version.frauds) == (300, int(given_.fraud.sum()))
+
+
+def test_examples_without_weight_are_neither_learned_nor_counted() -> None:
+    given_ = lessons(100)
+    learner, untouched = Learner(), Learner()
+    assert not learner.learn(replace(given_, weight=np.zeros(100, np.float32)), NOW)
+    assert not untouched.learn(given_.take(np.zeros(100, bool)), NOW)
+    assert learner.dump() == untouched.dump()
+    assert learner.published.version == Champion().publish().version
+    half = np.arange(100) % 2 == 0
+    learner.learn(replace(given_, weight=half.astype(np.float32)), NOW)
+    untouched.learn(given_.take(half), NOW)
+    assert learner.dump() == untouched.dump()
+
+
+def test_a_corrected_view_is_learned_as_a_new_example_and_counted_once() -> None:
+    learner = Learner()
+    first = lessons(200)
+    learner.learn(first, NOW)
+    before = learner.published.version
+    mistaken = first.take(np.flatnonzero(first.fraud)[:1])
+    corrected = replace(
+        mistaken,
+        before=np.array([View.FRAUD], np.int8),
+        fraud=np.array([False]),
+    )
+    assert learner.learn(corrected, NOW + DAY)
+    assert learner.published.version != before
+    version = learner.model_version()
+    assert (version.examples, version.frauds) == (200, int(first.fraud.sum()) - 1)
+
+
+def test_it_is_measured_once_a_day_of_the_stream() -> None:
+    learner = Learner()
+    learner.learn(lessons(300), NOW)
+    measured = [len(learner.measure(NOW + hour * HOUR)) for hour in (0, 1, 23, 24, 47, 48)]
+    assert measured == [2, 0, 0, 2, 0, 2]
+
+
+def test_served_log_odds_are_those_of_the_published_version() -> None:
+    learner = Learner()
+    learner.learn(lessons(2000), NOW)
+    odds = learner.published.log_odds(lessons(200, seed=9).features) / ONE
+    fraud = lessons(200, seed=9).fraud
+    assert odds[fraud].min() > odds[~fraud].max()
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_damaged_bytes_are_refused(data: st.DataObject) -> None:
+    place = data.draw(st.one_of(st.integers(0, 80), st.integers(0, len(SAVED) - 1)))
+    flipped = bytearray(SAVED)
+    flipped[place] ^= 1 << data.draw(st.integers(0, 7))
+    for damaged in (bytes(flipped), SAVED[:place]):
+        with pytest.raises(BadState):
+            Learner.load(damaged)
+
+
+SAVED = Learner().dump()
