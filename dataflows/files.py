@@ -352,5 +352,14 @@ def _nowhere() -> Origin:
 
 
 def open_files(paths: Iterable[Path], currency: str | None) -> tuple[TransactionFile, ...]:
-    """The files in the order given. Raises `readers.UnreadableFile`."""
-    return tuple(TransactionFile(path, currency=currency) for path in paths)
+    """The files in the order of their first payments. One is read after the other, so where two
+    overlap in time, the payments of the second are late. Raises `readers.UnreadableFile`."""
+    files = [TransactionFile(path, currency=currency) for path in paths]
+    return tuple(sorted(files, key=_first_time) if len(files) > 1 else files)
+
+
+def _first_time(file: TransactionFile) -> int:
+    for chunk in file.chunks():
+        if len(chunk.rows):
+            return int(chunk.rows.event_time.min())
+    return _NEVER
