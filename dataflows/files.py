@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.feedback import LabelBook, examples
+from dataflows.flight import NEVER, Flight, Waiting, answer
 from dataflows.memory import nothing_served, order_of
 from dataflows.messages import Origin, Step, no_rows
 from dataflows.store import History
@@ -30,14 +30,9 @@ from tidegate.schema import HOUR, Batch, DeadLetters, Examples, Ints, Labels, Se
 
 TICK = HOUR  # microseconds of event time
 MOST_ROWS = 8192  # rows of one step
-IN_FLIGHT = 65_536  # rows between the source and the store; beyond, the source waits
-_STEPS_IN_FLIGHT = 512  # the same for steps, many of which may be small
 
 _PART = "files"
-_LONG_AGO, _NEVER = -(2**62), 2**62  # event times before and after all others
-
-T = TypeVar("T")
-Waiting = Generator[None, None, T]  # yields while it waits, returns what it waited for
+_LONG_AGO = -(2**62)  # an event time before all others
 
 
 class OtherFile(ValueError):
@@ -118,11 +113,9 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         self._history = history
         self._stop = stop
         self._place = place
-        self._flight: deque[tuple[int, int, int]] = deque()  # step, rows, least event time
-        self._rows_in_flight = 0
+        self._flight = Flight(history, given.pace)
         self._ahead: tuple[tuple[int, int], Future[Served]] | None = None
-        self._least_sent = _NEVER  # event time, since the question ahead was asked
-        self._pace = _Pace(given.pace)
+        self._least_sent = NEVER  # event time, since the question ahead was asked
         self._stream = self._steps()
 
     def next_batch(self) -> list[Step]:
@@ -161,7 +154,7 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
                 if tick != place.tick:
                     known, labels, label = yield from self._feedback(tick * TICK)
                     due = set()
-                yield from self._room()
+                yield from self._flight.room()
                 rows = slice(start, end)
                 piece = batch.take(np.arange(start, end))
                 origin = _origin(file, index[rows])
@@ -193,7 +186,7 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
             if place.label < len(book):
                 now = max(now, -(-int(book.labels.labelled_at[place.label]) // TICK) * TICK)
             known, labels, label = yield from self._feedback(now)
-            yield from self._room()
+            yield from self._flight.room()
             place.tick, place.label, place.due = now // TICK, label, set()
             yield self._send(now, no_rows(), None, known, labels, None)
 
@@ -204,7 +197,8 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         after = _LONG_AGO if place.tick is None else place.tick * TICK
         matured = nothing_served()
         if place.tick is not None:
-            matured = yield from self._between(after - given.maturity, now - given.maturity)
+            found = yield from self._between(after - given.maturity, now - given.maturity)
+            matured = _decided_before(found, now)
         end = given.labels.until(place.label, now)
         rows = np.array([*sorted(place.due), *range(place.label, end)], np.int64)
         labelled, rows = yield from self._payments(rows, matured, now)
@@ -221,12 +215,12 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         only if nothing that belongs to it has been sent since."""
         span, asked = self._ahead or (None, None)
         if asked is None or span != (after, until) or self._least_sent <= until:
-            yield from self._durable_to(until)
+            yield from self._flight.durable_to(until)
             asked = self._history.between(after, until)
-        found = yield from _answer(asked)
-        self._ahead, self._least_sent = None, _NEVER
+        found = yield from answer(asked)
+        self._ahead, self._least_sent = None, NEVER
         following = until + TICK
-        if self._landed() and all(least > following for _, _, least in self._flight):
+        if not self._flight.has(following):
             asked = self._history.between(until, following)
             self._ahead = ((until, following), asked)
         return found
@@ -241,10 +235,9 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         found = [here] if len(here) else []
         if missing:
             # Only when all that was sent is durable does an absent row say that it never came.
-            yield from self._durable(self._place.number - 1)
-            more = yield from _answer(self._history.by_ids(missing))
-            # After a crash the database may know payments that this stream has yet to come to.
-            more = more.take(more.event_time < now)
+            yield from self._flight.durable(self._place.number - 1)
+            more = yield from answer(self._history.by_ids(missing))
+            more = _decided_before(more, now)
             if len(more):
                 found.append(more)
         payments = Served.concat(found) if found else nothing_served()
@@ -276,58 +269,15 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         place = self._place
         number = place.number
         place.number += 1
-        least = int(batch.event_time.min()) if len(batch) else _NEVER
+        least = int(batch.event_time.min()) if len(batch) else NEVER
         self._least_sent = min(self._least_sent, least)
-        self._flight.append((number, len(batch), least))
-        self._rows_in_flight += len(batch)
-        self._pace.sent(len(batch))
+        self._flight.sent(number, len(batch), least)
         return Step(number, now, time.time(), batch, origin or _nowhere(), known, labels, dead)
 
-    def _room(self) -> Waiting[None]:
-        """Waits until there is room between the source and the store, and for the pace."""
-        while not self._pace.due():
-            yield None
-        while self._landed() and (
-            self._rows_in_flight > IN_FLIGHT or len(self._flight) > _STEPS_IN_FLIGHT
-        ):
-            yield None
 
-    def _durable(self, number: int) -> Waiting[None]:
-        while self._landed() and self._flight and self._flight[0][0] <= number:
-            yield None
-
-    def _durable_to(self, event_time: int) -> Waiting[None]:
-        """Waits for every step that holds a payment of this time or an earlier one."""
-        needed = [number for number, _, least in self._flight if least <= event_time]
-        if needed:
-            yield from self._durable(needed[-1])
-
-    def _landed(self) -> bool:
-        """Forgets the steps that are durable."""
-        durable = self._history.durable()
-        while self._flight and self._flight[0][0] <= durable:
-            self._rows_in_flight -= self._flight.popleft()[1]
-        return True
-
-
-class _Pace:
-    """Holds a stream back to a number of rows a second of wall time, 0 for none."""
-
-    def __init__(self, rows_a_second: float) -> None:
-        self._seconds_a_row = 1 / rows_a_second if rows_a_second else 0.0
-        self._next = time.monotonic()
-
-    def due(self) -> bool:
-        return time.monotonic() >= self._next
-
-    def sent(self, rows: int) -> None:
-        self._next = max(self._next, time.monotonic() - 1.0) + rows * self._seconds_a_row
-
-
-def _answer(asked: Future[Served]) -> Waiting[Served]:
-    while not asked.done():
-        yield None
-    return asked.result()
+def _decided_before(served: Served, now: int) -> Served:
+    """After a crash the database may know payments that this stream has yet to come to."""
+    return served.take(served.stream_time < now)
 
 
 def _origin(file: TransactionFile, records: Ints) -> Origin:
@@ -362,4 +312,4 @@ def _first_time(file: TransactionFile) -> int:
     for chunk in file.chunks():
         if len(chunk.rows):
             return int(chunk.rows.event_time.min())
-    return _NEVER
+    return NEVER

@@ -77,6 +77,7 @@ class MemoryStore:
             batch.terminal_id,
             decisions.features,
             decisions.log_odds,
+            np.full(len(decisions), decisions.stream_time, np.int64),
         )
         self._parts.append((least, greatest, served))
         while self._parts and self._parts[0][1] < self._newest - self._keep:
@@ -94,7 +95,9 @@ def order_of(event_time: Ints, ids: Sequence[str]) -> Ints:
 def nothing_served() -> Served:
     """No payments."""
     zero = np.zeros(0, np.int64)
-    return Served(nothing(0), zero, nothing(0), nothing(0), np.zeros((0, 0), np.float32), zero)
+    return Served(
+        nothing(0), zero, nothing(0), nothing(0), np.zeros((0, 0), np.float32), zero, zero
+    )
 
 
 def _ordered(parts: list[Served]) -> Served:

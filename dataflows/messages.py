@@ -76,6 +76,7 @@ class TerminalWork:
     cards. `refused` and `repeats` go along on their way to the sink."""
 
     number: int
+    now: int
     received: float
     batch: Batch
     position: Ints
@@ -114,6 +115,7 @@ class Scorable:
     """A terminal shard's rows of a step with all their features, in the order of the stream."""
 
     number: int
+    now: int
     received: float
     batch: Batch
     features: Features

@@ -105,6 +105,7 @@ class CardStep(Remembering[CardWork, tuple[int, TerminalWork]]):
             first = shard == 0
             piece = TerminalWork(
                 work.number,
+                work.now,
                 work.received,
                 batch.take(rows),
                 position[rows],
@@ -155,6 +156,7 @@ class TerminalStep(Remembering[TerminalWork | TerminalNews, Scorable]):
         refused = [part.refused for part in work if part.refused is not None]
         return Scorable(
             work[0].number,
+            work[0].now,
             work[0].received,
             batch,
             features,
@@ -261,6 +263,7 @@ class ScoreStep(Remembering[Scorable | Release, Outcome]):
             decision,
             reasons,
             int(time.time() * SECOND),
+            rows.now,
             model.version,
             self._policy.version,
         )

@@ -132,7 +132,7 @@ REASONS = (
         "CARD_FRAUDS",
         ("card_frauds_30d", "card_fraud_age_days"),
         _card_frauds,
-        lambda v: v["card_fraud_age_days"] >= 0,
+        lambda v: v["card_frauds_30d"] > 0,
     ),
     _Reason(
         "TERMINAL_VELOCITY", tuple(f"terminal_count_{window}" for window in _COUNTS),

@@ -180,6 +180,7 @@ class Served(_Columns):
     terminal_id: Texts
     features: Features  # (rows, number of features)
     log_odds: Ints
+    stream_time: Ints  # of the stream when they were decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,7 @@ class Decisions(_Columns):
     decision: npt.NDArray[np.int8]  # Decision
     reasons: Texts
     scored_at: int  # microseconds since the epoch, wall clock
+    stream_time: int  # microseconds since the epoch: what was known by then was used, nothing later
     model_version: str  # SHA-256 of the version's content, hexadecimal
     policy_version: str
 

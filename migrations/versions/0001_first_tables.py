@@ -37,6 +37,7 @@ TABLES = (
         features bytea NOT NULL,
         reasons jsonb NOT NULL,
         scored_at timestamptz NOT NULL,
+        stream_time timestamptz NOT NULL,
         PRIMARY KEY (transaction_id, event_time)
     )
     """,

@@ -42,6 +42,7 @@ def put_score(conn: Connection, transaction_id: str, seconds: float, **given: An
         "features": np.array([0.1, 2.5, np.nan], dtype="<f4").tobytes(),
         "reasons": Jsonb([]),
         "scored_at": datetime.now(UTC),
+        "stream_time": at(seconds),
     }
     _insert(conn, "score", row | given)
 

@@ -135,7 +135,8 @@ def test_every_feature_belongs_to_exactly_one_reason() -> None:
 
 @pytest.mark.parametrize("feature", NAMES)
 def test_what_a_feature_adds_is_told_under_its_reason_and_no_other(feature: str) -> None:
-    found = pushed({}, {feature: 2.0})
+    on_record = {"card_frauds_30d": 1, "terminal_frauds_30d": 1, "terminal_labelled_30d": 1}
+    found = pushed(on_record, {feature: 2.0})
     assert [(reason["code"], reason["weight"]) for reason in found] == [(REASON_OF[feature], 2.0)]
     assert found[0]["text"]
 
@@ -294,10 +295,16 @@ def test_a_second_payment_at_one_terminal_is_not_told_as_of_another() -> None:
     assert found["text"] == "a terminal the card knows; 1 terminal in the day before"
 
 
-def test_a_clean_record_is_no_reason() -> None:
-    clean = {
-        "card_fraud_age_days": -1.0,
-        "terminal_labelled_30d": 30.0,
-        "terminal_fraud_age_days": -1.0,
-    }
-    assert pushed(clean, {"card_fraud_age_days": 2.0, "terminal_frauds_30d": 2.0}) == []
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"card_fraud_age_days": -1}, "CARD_FRAUDS"),
+        # One so long ago that it is no longer counted.
+        ({"card_fraud_age_days": 38, "card_frauds_30d": 0}, "CARD_FRAUDS"),
+        ({"terminal_labelled_30d": 30}, "TERMINAL_FRAUDS"),
+    ],
+)
+def test_a_clean_record_is_no_reason(values: dict[str, float], code: str) -> None:
+    by = {feature: 1.0 for feature, its_code in REASON_OF.items() if its_code == code}
+    found = pushed(values, {**by, "amount": 0.5})
+    assert [reason["code"] for reason in found] == ["AMOUNT"]

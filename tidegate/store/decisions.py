@@ -34,7 +34,7 @@ COPY_INCOMING = """
 COPY incoming (
     transaction_id, card_token, terminal_id, currency, merchant_id, customer_id, channel, details,
     decision, reasons, alert_id, event_time, amount_minor, log_odds, score, features,
-    scored_at, model_version, policy_version
+    scored_at, stream_time, model_version, policy_version
 ) FROM STDIN (FORMAT binary)
 """
 
@@ -45,12 +45,12 @@ WITH inserted AS (
     INSERT INTO score (
         transaction_id, event_time, card_token, terminal_id, amount_minor, currency, merchant_id,
         customer_id, channel, details, score, log_odds, decision, model_version, policy_version,
-        features, reasons, scored_at
+        features, reasons, scored_at, stream_time
     )
     SELECT
         transaction_id, event_time, card_token, terminal_id, amount_minor, currency, merchant_id,
         customer_id, channel, details, score, log_odds, decision, model_version, policy_version,
-        features, reasons, scored_at
+        features, reasons, scored_at, stream_time
     FROM incoming
     ON CONFLICT DO NOTHING
     RETURNING
@@ -103,7 +103,7 @@ def write(conn: Conn, parts: Sequence[Decisions]) -> int:
 # bytes (-1 for null), a trailer. All integers are big-endian.
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
-_COLUMNS = struct.pack("!h", 19)
+_COLUMNS = struct.pack("!h", 20)
 _NULL = struct.pack("!i", -1)
 _JSONB = b"\x01"  # the version byte before the text of a jsonb
 _EMPTY_LIST = struct.pack("!i", 3) + _JSONB + b"[]"
@@ -133,6 +133,7 @@ def _rows(part: Decisions) -> Iterator[bytes]:
         _numbers(part),
         repeat(
             _field(struct.pack("!q", part.scored_at - POSTGRES_EPOCH))
+            + _field(struct.pack("!q", part.stream_time - POSTGRES_EPOCH))
             + _field(part.model_version.encode())
             + _field(part.policy_version.encode())
         ),

@@ -11,14 +11,14 @@ from tidegate.schema import Features, Served, texts
 from tidegate.store.connection import Conn, Micros, MicrosLoader
 
 BETWEEN = """
-SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds
+SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds, stream_time
 FROM score
 WHERE event_time > %(after)s AND event_time <= %(until)s
 ORDER BY event_time, transaction_id COLLATE "C"
 """
 
 BY_IDS = """
-SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds
+SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds, stream_time
 FROM score
 WHERE transaction_id = ANY(%(ids)s)
 ORDER BY event_time, transaction_id COLLATE "C"
@@ -45,7 +45,7 @@ def _read(conn: Conn, query: LiteralString, parameters: dict[str, Any]) -> Serve
     with conn.cursor(binary=True) as cur:
         cur.adapters.register_loader("timestamptz", MicrosLoader)
         rows = cur.execute(query, parameters).fetchall()
-    columns = list(zip(*rows, strict=True)) or [()] * 6
+    columns = list(zip(*rows, strict=True)) or [()] * 7
     return Served(
         transaction_id=texts(columns[0]),
         event_time=np.array(columns[1], dtype=np.int64),
@@ -53,6 +53,7 @@ def _read(conn: Conn, query: LiteralString, parameters: dict[str, Any]) -> Serve
         terminal_id=texts(columns[3]),
         features=_features(columns[4]),
         log_odds=np.array(columns[5], dtype=np.int64),
+        stream_time=np.array(columns[6], dtype=np.int64),
     )
 
 

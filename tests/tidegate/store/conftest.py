@@ -50,6 +50,7 @@ def decided() -> MakeDecisions:
             decision=np.array(chosen, dtype=np.int8),
             reasons=texts([[] for _ in ids] if reasons is None else reasons),
             scored_at=start + 60 * SECOND + 7,
+            stream_time=start - SECOND,
             model_version=model_version,
             policy_version="p1",
         )

@@ -38,18 +38,18 @@ def test_a_decision_is_stored_with_all_that_it_was_made_of(
     assert decisions.write(conn, [part]) == 2
     rows = conn.execute("SELECT * FROM score ORDER BY transaction_id").fetchall()
     at = part.batch.event_time.tolist()
-    scored_at = to_datetime(part.scored_at)
+    times = to_datetime(part.scored_at), to_datetime(part.stream_time)
     assert rows == [
         (
             *("t1", to_datetime(at[0]), "card-0", "terminal-0", 1000, "EUR"),
             *("m1", None, None),
             {"mcc": "5411", "latitude": 48.25, "attributes": {"loyalty": ["a", 1, None]}},
-            *(0.0, -2, "approve", "m1", "p1", part.features[0].tobytes(), [], scored_at),
+            *(0.0, -2, "approve", "m1", "p1", part.features[0].tobytes(), [], *times),
         ),
         (
             *("t2", to_datetime(at[1]), "card-1", "terminal-1", 1001, "EUR"),
             *(None, None, "ecom", None),
-            *(1.0, -1, "decline", "m1", "p1", part.features[1].tobytes(), REASONS, scored_at),
+            *(1.0, -1, "decline", "m1", "p1", part.features[1].tobytes(), REASONS, *times),
         ),
     ]
 

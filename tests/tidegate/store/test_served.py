@@ -28,6 +28,7 @@ def test_rows_come_back_as_they_were_served(conn: Conn, decided: MakeDecisions) 
     assert rows.features.dtype == np.float32
     assert rows.features.tobytes() == part.features.tobytes()
     assert rows.log_odds.tolist() == part.log_odds.tolist()
+    assert rows.stream_time.tolist() == [part.stream_time] * 3
 
 
 def test_a_span_is_open_at_its_start_and_closed_at_its_end(
