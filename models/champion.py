@@ -16,7 +16,7 @@ from river.utils.dataframe import into_frame, into_series, to_native_frame
 
 from models.bins import DEFAULT, Bins
 from models.layout import Indices, layout_of
-from models.portable import pack, unpack
+from models.portable import BadState, pack, unpack
 from models.published import ONE, Published, encoded
 from tidegate.schema import Bools, Features, Ints
 
@@ -163,7 +163,7 @@ class Champion(base.MiniBatchClassifier):
         arrays = unpack("champion", VERSION, data)
         rate, intercept = arrays["settings"].tolist()
         if arrays["bins"].tobytes() != encoded(bins):
-            raise ValueError("the saved champion was learned with other bins than these")
+            raise BadState("the saved champion was learned with other bins than these")
         champion = cls(bins, rate, intercept)
         champion._weights = arrays["weights"]
         champion._squares = arrays["squares"]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.entities import SMALLEST, Entities, in_rounds
-from models.portable import pack, unpack
+from models.portable import BadState, pack, unpack
 from models.rings import NEVER, LabelRing, Ring, Rings, grown
 from tidegate.schema import DAY, HOUR, MINUTE, Batch, Examples, Features, Ints, Texts, View
 
@@ -83,7 +83,7 @@ class Profiles(ABC):
         frauds = examples.fraud.astype(np.int64) - (examples.before == View.FRAUD)
         entities = self._rows(self._labelled_names(examples))
         self._labels.change(entities, examples.event_time, new, frauds)
-        self._last[entities] = np.maximum(self._last[entities], examples.event_time)
+        np.maximum.at(self._last, entities, examples.event_time)
 
     def dump(self) -> bytes:
         """The whole state, portable and checksummed."""
@@ -103,7 +103,7 @@ class Profiles(ABC):
         profiles = cls(maturity_days)
         newest, maturity = arrays.pop("newest").tolist()
         if maturity != profiles._maturity:
-            raise ValueError(
+            raise BadState(
                 f"these {cls.KIND} were kept with a maturity of {maturity} days, "
                 f"not {profiles._maturity}"
             )
@@ -142,21 +142,21 @@ class Profiles(ABC):
                 self._extra[name][idle] = fresh
 
     def _rows(self, names: Texts) -> Ints:
+        known = len(self._names)
         rows = self._names.rows(names)
-        capacity = len(self._last)
-        if len(self._names) <= capacity:
+        if len(self._names) <= len(self._last):
             return rows
-        self._make_room(len(self._names), capacity, len(names))
+        self._make_room(len(self._names), known, len(names))
         return self._names.rows(names)
 
-    def _make_room(self, needed: int, capacity: int, coming: int) -> None:
+    def _make_room(self, needed: int, known: int, coming: int) -> None:
         """Forgets entities that nothing is left of; then makes room for those that remain and for
         as many again, and for `coming` that may be forgotten here and come back at once."""
         for name, array in self._arrays().items():
             fill = self._fill(name)
             self._set(name, grown(array, needed, fill))
         kept = self._newest - self._last <= self._idle + _SLACK * DAY
-        kept[capacity:] = True  # the newcomers, which have no last payment yet
+        kept[known:] = True  # the newcomers, which have no last payment yet
         if not kept.all():
             self._names.keep(kept)
             for name, array in self._arrays().items():

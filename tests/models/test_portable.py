@@ -47,7 +47,7 @@ def test_the_first_line_says_what_it_is() -> None:
     assert WHOLE.startswith(b"TIDEGATE thing 3 ")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(place=st.integers(0, len(WHOLE) - 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_refused(place: int, bit: int) -> None:
     damaged = bytearray(WHOLE)
@@ -56,14 +56,14 @@ def test_a_flipped_bit_is_refused(place: int, bit: int) -> None:
         unpack("thing", 3, bytes(damaged))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(length=st.integers(0, len(WHOLE) - 1))
 def test_torn_bytes_are_refused(length: int) -> None:
     with pytest.raises(BadState):
         unpack("thing", 3, WHOLE[:length])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(tail=st.binary(min_size=1))
 def test_bytes_with_something_behind_them_are_refused(tail: bytes) -> None:
     with pytest.raises(BadState):

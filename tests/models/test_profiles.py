@@ -93,7 +93,7 @@ def saved_and_loaded(profiles: Profiles) -> Profiles:
 
 
 @both
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(events=streams())
 def test_features_are_those_of_the_plain_reference_for_every_batching(
     kind: str, events: list[Event]
@@ -121,7 +121,7 @@ def test_windows_of_labels_reach_back_by_the_maturity_rounded_up_to_days(
 
 
 @both
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(events=streams())
 def test_saving_and_loading_in_the_middle_changes_nothing(kind: str, events: list[Event]) -> None:
     found = play(KINDS[kind](), events, always, saved_and_loaded)
@@ -291,7 +291,7 @@ def saved(kind: str) -> bytes:
 
 
 @both
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_flipped_bit_is_refused(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(SAVED[kind])

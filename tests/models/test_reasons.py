@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,7 @@ def test_an_amount_far_above_the_cards_own_is_the_first_reason() -> None:
     assert "times the card's mean of 30 days" in first["text"]
 
 
-def pushed(values: dict[str, float], by: dict[str, float]) -> list[dict[str, Any]]:
+def pushed(values: Mapping[str, float], by: Mapping[str, float]) -> list[dict[str, Any]]:
     """Reasons of a row of the given values (0 elsewhere), where the weights its features `by` pick
     are given, in log-odds, and all else weighs nothing."""
     features = np.zeros((1, WIDTH), np.float32)
