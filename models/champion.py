@@ -158,7 +158,7 @@ class Champion(base.MiniBatchClassifier):
 
     @classmethod
     def load(cls, data: bytes, bins: tuple[Bins, ...] = DEFAULT) -> Champion:
-        """What `dump` wrote. Raises BadState when the bytes are damaged, ValueError when they are
+        """What `dump` wrote. Raises BadState when the bytes are damaged, or are
         of other bins."""
         arrays = unpack("champion", VERSION, data)
         rate, intercept = arrays["settings"].tolist()

@@ -97,7 +97,7 @@ class Profiles(ABC):
 
     @classmethod
     def load(cls, data: bytes, maturity_days: float = 7.0) -> Self:
-        """What `dump` wrote. Raises BadState when the bytes are damaged, ValueError when they were
+        """What `dump` wrote. Raises BadState when the bytes are damaged, or were
         written with another maturity (its buckets have another layout)."""
         arrays = unpack(cls.KIND, VERSION, data)
         profiles = cls(maturity_days)

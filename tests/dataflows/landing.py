@@ -1,4 +1,4 @@
-"""`python -m tests.dataflows.landing`: one worker of a flow that prints the keys that land on it."""
+"""`python -m tests.dataflows.landing`: a worker of a flow that prints the shards landing on it."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def a_run(database: str, recovery: Path, paths: tuple[Path, Path], **changes: An
 SCORES = """
 SELECT transaction_id, event_time, card_token, terminal_id, amount_minor, currency, merchant_id,
        customer_id, channel, details, score, log_odds, decision, model_version, policy_version,
-       features, reasons
+       features, reasons, stream_time
 FROM score ORDER BY event_time, transaction_id COLLATE "C"
 """
 

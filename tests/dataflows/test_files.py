@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bytewax.inputs import StatefulSourcePartition
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dataflows.feedback import LabelBook
 from dataflows.files import MOST_ROWS, FileSource, Input, OtherFile, open_files
@@ -215,7 +216,8 @@ def test_with_drain_the_stream_goes_on_until_the_last_label(tmp_path: Path) -> N
 
 def test_files_are_read_in_the_order_of_their_first_payments(tmp_path: Path) -> None:
     batches = [
-        payments(names, hours(*at)) for names, at in (("c", [8]), ("b", [4]), ("ad", [0, 5]))
+        payments(names, hours(*at))
+        for names, at in ((["c"], [8]), (["b"], [4]), (["a", "d"], [0, 5]))
     ]
     steps = Reader(opened(tmp_path, batches, labels([]))).all()
     assert [paid(step) for step in steps] == [["a"], ["d"], ["b"], ["c"]]
@@ -326,13 +328,13 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     reader.next()
     state = reader.snapshots[-1]
     longer = payments(["a", "b", "c"], hours(0.5, 1.5, 2))
-    for given in (
+    for other in (
         opened(tmp_path / "two", [longer], labels([])),
         opened(tmp_path / "three", [batch, batch], labels([])),
         opened(tmp_path / "four", [batch], labels([("a", hours(3)[0], True)])),
     ):
         with pytest.raises(OtherFile, match="same files") as refused:
-            Reader(given, state=state)
+            Reader(other, state=state)
         assert "\n" not in str(refused.value)
     # The same file elsewhere is the same file.
     Reader(opened(tmp_path / "five", [batch], labels([])), state=state)

@@ -56,10 +56,13 @@ def test_bytewax_itself_sends_shard_i_to_worker_i_mod_w(shards: int, workers: in
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+
+    def job(index: int) -> str:
+        return json.dumps([shards, index, addresses])
+
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.dataflows.landing"]
-            + [json.dumps([shards, index, addresses])],
+            [sys.executable, "-m", "tests.dataflows.landing", job(index)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

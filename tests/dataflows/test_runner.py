@@ -185,7 +185,8 @@ def start(database: str, data: Path, paths: tuple[Path, Path], workers: int = 1)
         "TIDEGATE_MATURITY_DAYS": str(MATURITY),
     }
     command = [sys.executable, "-c", "from tidegate.cli import main; main()", "run"]
-    files = ["--transactions", paths[0], "--labels", paths[1], "--workers", str(workers)]
+    payments, labels = map(str, paths)
+    files = ["--transactions", payments, "--labels", labels, "--workers", str(workers)]
     return Started(
         subprocess.Popen(
             [*command, *files],

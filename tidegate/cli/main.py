@@ -171,6 +171,8 @@ def main() -> None:
 
     try:
         app()  # says what is wrong with an option itself: Typer brings its own copy of Click
+    except SystemExit:
+        raise  # before the errors below are imported for nothing
     except SettingError as error:
         _fail(str(error))
     except known_errors() as error:

@@ -1,0 +1,133 @@
+"""The benchmarks run, and their figures hang together; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench.history import DELAY, read, simulated
+from bench.prequential import BLOCK, schedule
+from bench.rounds import in_turn, times
+from tidegate.schema import HOUR
+
+CHEAP = ("learn_predict", "features")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cheap benchmarks on few rows; where their JSON is."""
+    out = tmp_path_factory.mktemp("out")
+    assert main([*CHEAP, "--quick", "--rows", "2000", "--out", str(out)]) == 0
+    return out
+
+
+def told(out: Path, name: str) -> dict[str, Any]:
+    return json.loads((out / f"{name}.json").read_text())
+
+
+def by_name(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one["what"]: one for one in report["figures"]}
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_every_figure_is_sound_and_within_its_range(ran: Path, name: str) -> None:
+    report = told(ran, name)
+    assert report["name"] == name
+    assert report["quick"] is True
+    assert report["rows"] > 0
+    assert report["machine"]["river"]
+    assert len(by_name(report)) == len(report["figures"]) > 5
+    for one in report["figures"]:
+        assert math.isfinite(one["value"])
+        assert 0 <= one["least"] <= one["value"] <= one["greatest"]
+        assert (one["ratio"] is None) == (one["beside"] == "")
+        if "precision" in one["what"]:
+            assert one["value"] <= 1
+        else:
+            assert one["least"] > 0
+
+
+def test_learning_and_scoring_take_what_both_take(ran: Path) -> None:
+    figures = by_name(told(ran, "learn_predict"))
+    for model in ("champion", "scaler | regression", "Hoeffding tree", "leveraging bagging"):
+        learn, score, both = (
+            figures[f"{model}: {part}"] for part in ("learn", "score", "learn and score")
+        )
+        assert both["greatest"] >= learn["least"] + score["least"]
+
+
+def test_features_are_measured_for_every_size_even_and_hot(ran: Path) -> None:
+    figures = by_name(told(ran, "features"))
+    assert {name.split(",")[0] for name in figures} == {"as paid", "hot terminal"}
+    assert len(figures) == 8
+    assert [name for name, one in figures.items() if one["ratio"] is None] == [
+        "as paid, batches of 2,000"
+    ]
+
+
+def test_the_table_shows_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["features", "--quick", "--rows", "1000", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    for what in by_name(told(tmp_path, "features")):
+        assert what in shown
+    assert "µs CPU a row" in shown
+
+
+def test_a_history_of_ones_own_is_measured(tmp_path: Path) -> None:
+    path = simulated(1_500).write_labelled(tmp_path)
+    arguments = ["features", "--quick", "--rows", "1000", "--data", str(path)]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    assert told(tmp_path, "features")["rows"] == 500
+
+
+def test_a_written_history_is_read_back_with_its_frauds(tmp_path: Path) -> None:
+    made = simulated(3_000)
+    found = read(made.write_labelled(tmp_path), 2_000)
+    assert found.batch.transaction_id.tolist() == made.batch.transaction_id[:2_000].tolist()
+    assert found.fraud.tolist() == made.fraud[:2_000].tolist()
+    assert found.fraud.any()
+    assert len(found.labels) == found.fraud.sum()
+
+
+def test_a_file_that_is_not_there_is_said_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["features", "--data", str(tmp_path / "none.parquet"), "--out", str(tmp_path)]
+    assert main(arguments) == 1
+    assert "features failed:" in capsys.readouterr().err
+
+
+def test_no_row_is_learned_before_its_label_is_known_and_none_twice() -> None:
+    times_paid = np.arange(20 * 24 * 8) * (HOUR // 8)
+    learned = 0
+    scored = 0
+    for start, stop, learning in schedule(times_paid):
+        if learning:
+            assert start == learned
+            assert stop - start == BLOCK
+            assert times_paid[stop - 1] + DELAY <= times_paid[scored]
+            learned = stop
+        else:
+            assert start == scored
+            scored = stop
+    assert scored == len(times_paid)
+    assert learned > scored / 2
+
+
+def test_contenders_take_turns_in_going_first() -> None:
+    order: list[str] = []
+
+    def goes(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    found = in_turn({"a": lambda: goes("a"), "b": lambda: goes("b")}, 3)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert found == {"a": [1.0, 4.0, 5.0], "b": [2.0, 3.0, 6.0]}
+    assert times([1.0, 9.0, 2.0], [1.0, 3.0, 1.0]) == 2.0
