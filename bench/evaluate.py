@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from bench.contenders import OneByOne, scaled_regression
 from bench.given import Given
 from bench.history import DELAY, DELAY_DAYS, an_hour
-from bench.prequential import precision_of, trial
+from bench.prequential import by_hour, precision_of, trial
 from bench.report import Report, figure
 from bench.rounds import Spent, in_turn, times
 from bench.served import Rows
@@ -60,8 +60,9 @@ def bench(given: Given) -> Report:
     notes = [
         f"the whole flow {verdict} the pipeline manages in its bare loop, whose dictionaries are "
         "made beforehand and not counted",
-        f"{len(rows):,} rows, {an_hour(rows.event_time):.0f} an hour of event time: feedback, a version "
-        "and a step cost the same however few rows an hour has, so a denser stream is faster",
+        f"{len(rows):,} rows, {an_hour(rows.event_time):.0f} an hour of event time: feedback, a "
+        "version and a step cost the same however few rows an hour has, so a denser stream is "
+        "faster",
     ]
     return Report("evaluate", len(rows), rounds, figures, notes)
 
@@ -84,7 +85,7 @@ def _flow(path: Path) -> _Round:
 
 
 def _loop(rows: Rows) -> _Round:
-    done = trial(OneByOne(scaled_regression()), rows)
+    done = trial(OneByOne(scaled_regression()), rows, by_hour)
     learned = (done.learn.clock + done.publish.clock) / max(done.learned, 1)
     every = 1 / (learned + done.predict.clock / done.predicted)
     return _Round(len(rows) / done.clock, every, 1e6 * done.cpu / len(rows), done.precision)

@@ -7,7 +7,7 @@ later, with the same delay (`bench.prequential`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from bench.contenders import (
@@ -19,10 +19,11 @@ from bench.contenders import (
     scaled_regression,
 )
 from bench.given import Given
-from bench.prequential import BLOCK, Model, Trial, trial
+from bench.prequential import BLOCK, Batch, Model, Trial, by_hour, in_blocks, trial
 from bench.report import Figure, Report, figure
 from bench.rounds import in_turn, times
 from bench.served import Rows
+from tidegate.schema import Ints
 
 CHAMPION = "champion"
 _ROUNDS = 3
@@ -47,9 +48,9 @@ def bench(given: Given) -> Report:
     rows = served.thinned(given.size(20_000, 10_000))
     few = served.thinned(given.size(10_000, 5_000))
     rounds = given.rounds(_ROUNDS)
-    found = _tried(_MODELS, rows, rounds)
-    whole = {name: one[0].precision for name, one in _tried(_MODELS, served, 1).items()}
-    slow = _tried(_SLOW_MODELS, few, 1)
+    found = _tried(_MODELS, rows, in_blocks, rounds)
+    whole = {name: one[0].precision for name, one in _tried(_MODELS, served, by_hour, 1).items()}
+    slow = _tried(_SLOW_MODELS, few, in_blocks, 1)
     figures = _champion(found[CHAMPION])
     figures.append(_precision(CHAMPION, whole[CHAMPION]))
     for name in found:
@@ -61,8 +62,9 @@ def bench(given: Given) -> Report:
     less = slow[_SLOW][0].precision, slow[CHAMPION][0].precision
     figures.append(_precision(_SLOW, *less, same))
     notes = [
-        f"{len(served):,} rows with {int(served.fraud.sum()):,} frauds, labels 7 days late, blocks "
-        f"of {BLOCK}; times on {len(rows):,} of them, evenly over time",
+        f"{len(served):,} rows with {int(served.fraud.sum()):,} frauds, labels 7 days late: "
+        f"precision in the flow's hourly batches; times in whole blocks of {BLOCK}, on "
+        f"{len(rows):,} of them, evenly over time",
         f"{_SLOW} once, on {len(few):,} of them: too few for any model to learn much, so its "
         "precision compares with the champion's on the same rows only",
         "learning and scoring count what a publication costs, spread over the rows it followed",
@@ -71,10 +73,13 @@ def bench(given: Given) -> Report:
 
 
 def _tried(
-    models: dict[str, Callable[[], Model]], rows: Rows, rounds: int
+    models: dict[str, Callable[[], Model]],
+    rows: Rows,
+    batches: Callable[[Ints], Iterator[Batch]],
+    rounds: int,
 ) -> dict[str, list[Trial]]:
     def once(make: Callable[[], Model]) -> Trial:
-        return trial(make(), rows)
+        return trial(make(), rows, batches)
 
     return in_turn({name: partial(once, make) for name, make in models.items()}, rounds)
 

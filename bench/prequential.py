@@ -1,16 +1,17 @@
-"""The same test for every model: score each block of rows, learn each when it is mature.
+"""The same test for every model: score each batch of rows, learn each when it is mature.
 
-The order is the stream's: before a block of 256 rows is scored, the model learns all whole blocks
-of rows that were paid at least the delay before the block begins. Every model sees the same rows
-in the same order, whether it takes them one at a time or all at once. Turning features into what a
-model wants to be handed (dictionaries, tables) is not measured.
+Every model sees the same rows in the same order, whether it takes them one at a time or all at
+once, and learns a row when the delay has passed since its payment. `by_hour` cuts batches as the
+flow does, which is what precision is measured on; `in_blocks` cuts whole blocks, which is what
+times are measured on. Turning features into what a model wants to be handed (dictionaries, tables)
+is not measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,13 @@ import numpy.typing as npt
 from bench.history import DELAY
 from bench.rounds import Spent
 from bench.served import Rows
+from dataflows.files import TICK
 from models.quality import average_precision
 from tidegate.schema import Bools, Features, Ints
 
 BLOCK = 256  # what the learner takes at most
 
+Batch: TypeAlias = tuple[int, int, bool]  # first row, one past the last, and whether to learn
 Scores = npt.NDArray[np.float64]
 
 
@@ -72,12 +75,12 @@ class Trial:
         return 1e6 * (learned + self.predict.cpu / self.predicted)
 
 
-def trial(model: Model, rows: Rows) -> Trial:
-    """Runs the model over the rows."""
+def trial(model: Model, rows: Rows, batches: Callable[[Ints], Iterator[Batch]]) -> Trial:
+    """Runs the model over the rows, in these batches."""
     done = Trial()
     scores = np.zeros(len(rows))
     told = len(rows)  # first row scored by a model that has learned anything
-    for start, stop, learning in schedule(rows.event_time):
+    for start, stop, learning in batches(rows.event_time):
         part = slice(start, stop)
         block, fraud = model.prepare(rows.features[part]), rows.fraud[part]
         if learning:
@@ -95,8 +98,8 @@ def trial(model: Model, rows: Rows) -> Trial:
     return done
 
 
-def schedule(event_time: Ints) -> Iterator[tuple[int, int, bool]]:
-    """Blocks of rows, start and stop, in order; True to learn, False to score."""
+def in_blocks(event_time: Ints) -> Iterator[Batch]:
+    """Whole blocks: before one is scored, all whole blocks mature when it begins are learned."""
     learned = 0
     for start in range(0, len(event_time), BLOCK):
         known = int(np.searchsorted(event_time, event_time[start] - DELAY, side="right"))
@@ -104,6 +107,20 @@ def schedule(event_time: Ints) -> Iterator[tuple[int, int, bool]]:
             yield learned, learned + BLOCK, True
             learned += BLOCK
         yield start, min(start + BLOCK, len(event_time)), False
+
+
+def by_hour(event_time: Ints) -> Iterator[Batch]:
+    """The flow's ticks: before an hour is scored, all that is mature when it begins is learned, in
+    blocks as far as they are whole."""
+    hours, starts = np.unique(event_time // TICK, return_index=True)
+    learned = 0
+    ends = [*starts[1:].tolist(), len(event_time)]
+    for hour, start, end in zip(hours.tolist(), starts.tolist(), ends, strict=True):
+        known = int(np.searchsorted(event_time, hour * TICK - DELAY, side="right"))
+        for begin in range(learned, known, BLOCK):
+            yield begin, min(begin + BLOCK, known), True
+        learned = max(learned, known)
+        yield start, end, False
 
 
 def precision_of(scores: Scores, fraud: Bools) -> float:

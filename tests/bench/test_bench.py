@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 from bench.__main__ import main
 from bench.history import DELAY, read, simulated
-from bench.prequential import BLOCK, schedule
+from bench.prequential import BLOCK, Batch, by_hour, in_blocks
 from bench.rounds import in_turn, times
-from tidegate.schema import HOUR
+from tidegate.schema import HOUR, Ints
 
 CHEAP = ("learn_predict", "features")
 
@@ -103,14 +104,17 @@ def test_a_file_that_is_not_there_is_said_and_fails(
     assert "features failed:" in capsys.readouterr().err
 
 
-def test_no_row_is_learned_before_its_label_is_known_and_none_twice() -> None:
+@pytest.mark.parametrize("batches", [in_blocks, by_hour])
+def test_no_row_is_learned_before_its_label_is_known_and_none_twice(
+    batches: Callable[[Ints], Iterator[Batch]],
+) -> None:
     times_paid = np.arange(20 * 24 * 8) * (HOUR // 8)
     learned = 0
     scored = 0
-    for start, stop, learning in schedule(times_paid):
+    for start, stop, learning in batches(times_paid):
         if learning:
             assert start == learned
-            assert stop - start == BLOCK
+            assert 0 < stop - start <= BLOCK
             assert times_paid[stop - 1] + DELAY <= times_paid[scored]
             learned = stop
         else:
