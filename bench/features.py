@@ -57,7 +57,7 @@ def bench(given: Given) -> Report:
     """Microseconds a row by batch size, even and with a hot terminal."""
     rounds = given.rounds(_ROUNDS)
     whole = given.history(given.size(200_000, 30_000)).batch
-    count = min(given.size(24_000, 16_000), len(whole) // 2)
+    count = min(given.part(24_000, 16_000), len(whole) // 2)
     stretches = {}
     for name, batch in (("as paid", whole), ("hot terminal", _with_hot_terminal(whole))):
         middle = len(batch) - count

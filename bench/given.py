@@ -29,6 +29,11 @@ class Given:
         """How many rows to take."""
         return self.rows or (quick if self.quick else full)
 
+    def part(self, full: int, quick: int) -> int:
+        """How many of them to take for what needs fewer."""
+        own = quick if self.quick else full
+        return own if self.rows is None else min(own, self.rows)
+
     def rounds(self, full: int) -> int:
         """How many rounds to measure; the figures of one alone are not worth quoting."""
         return 1 if self.quick else full

@@ -45,8 +45,8 @@ def bench(given: Given) -> Report:
     """Precision on all rows, times on fewer; both on fewer still for the slowest, with the champion
     beside it."""
     served = given.served(given.size(200_000, 30_000))
-    rows = served.thinned(given.size(20_000, 10_000))
-    few = served.thinned(given.size(10_000, 5_000))
+    rows = served.thinned(given.part(20_000, 10_000))
+    few = served.thinned(given.part(10_000, 5_000))
     rounds = given.rounds(_ROUNDS)
     found = _tried(_MODELS, rows, in_blocks, rounds)
     whole = {name: one[0].precision for name, one in _tried(_MODELS, served, by_hour, 1).items()}

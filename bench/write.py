@@ -39,7 +39,7 @@ COPY_ROWS = "COPY twin FROM STDIN"
 def bench(given: Given) -> Report:
     """Rows a second of one call with as many rows as the flow's writer takes at once."""
     rounds = given.rounds(_ROUNDS)
-    wanted = given.size(16_384, 8_192)
+    wanted = given.part(16_384, 8_192)
     parts = _last(given.decisions(given.size(200_000, 30_000)), wanted)
     rows = sum(map(len, parts))
     with (

@@ -135,14 +135,7 @@ def test_the_demo_prints_one_line_and_a_second_one_changes_nothing(
     assert 0 < first["seconds"] < 120
     second = demo()
     assert {**second, "seconds": 0} == {**first, "seconds": 0}
-
-
-def test_the_demos_server_is_gone_with_it(tidegate: Command, home: Path) -> None:
-    told = tidegate(
-        "demo", "--transactions", 1_000, "--exit", "--port", free_port(), DATABASE_URL="",
-        DATA_DIR=str(home),
-    )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    socket_directory = home / "demo-1000" / "postgresql" / "socket"
+    # Its server is gone with it.
+    server = home / "demo-3000" / "postgresql" / "socket"
     with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(f"postgresql://postgres@/tidegate?host={socket_directory}")
+        psycopg.connect(f"postgresql://postgres@/tidegate?host={server}")

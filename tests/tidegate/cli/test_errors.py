@@ -68,10 +68,7 @@ def test_labels_that_cannot_be_read(
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ({"SHARDS": "0"}, "TIDEGATE_SHARDS is 0"),
         ({"WORKERS": "5"}, "at most as many as shards"),
-        ({"SNAPSHOT_SECONDS": "soon"}, "TIDEGATE_SNAPSHOT_SECONDS"),
-        ({"REVIEW_THRESHOLD": "0.95"}, "TIDEGATE_REVIEW_THRESHOLD is 0.95"),
         ({"SHARD": "4"}, "the nearest one is TIDEGATE_SHARDS"),
     ],
 )
