@@ -50,6 +50,7 @@ KNOWN = (
     progress.Fenced,
 )
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _PATIENCE = 10.0  # seconds that the other workers get to end after one has died
 
 
@@ -161,9 +162,14 @@ def _supervise(given: Run, generation: int) -> bool:
     stop = _stop_on_signals()
     workers = []
     for index in range(given.workers):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dataflows.worker"], stdin=subprocess.PIPE, text=True
-        )
+        # Bytewax speaks of its links on standard output, which is for results.
+        with _signals_wait():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dataflows.worker"],
+                stdin=subprocess.PIPE,
+                stdout=2,
+                text=True,
+            )
         assert process.stdin is not None
         job = {"run": asdict(given), "generation": generation, "index": index}
         process.stdin.write(json.dumps({**job, "addresses": addresses}) + "\n")
@@ -215,9 +221,21 @@ def _one_line() -> Iterator[None]:
 def _stop_on_signals() -> threading.Event:
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPPING:
             signal.signal(number, lambda *_: stop.set())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     return stop
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """A process that is started here gets signals only once it can end well (`_stop_on_signals`):
+    one that comes while it still imports would end it at once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _signal(workers: Sequence[subprocess.Popen[str]], number: int) -> None:

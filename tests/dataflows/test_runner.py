@@ -173,7 +173,8 @@ class Started:
     process: subprocess.Popen[str]
 
     def end(self, timeout: float = 60) -> tuple[int, str]:
-        _, err = self.process.communicate(timeout=timeout)
+        out, err = self.process.communicate(timeout=timeout)
+        assert out == ""
         return self.process.returncode, err
 
 
@@ -249,6 +250,29 @@ def test_sigterm_ends_with_a_last_snapshot_and_the_next_start_finishes(
     assert {name: row for name, row in rows.items() if name in first} == first
     assert stored(database) == undisturbed.stored
     assert compared(remembered(data / "recovery")) == undisturbed.remembered
+
+
+def test_sigterm_while_the_workers_still_start_is_as_clean(
+    small: tuple[Path, Path], database: str, tmp_path: Path
+) -> None:
+    started = start(database, tmp_path, small, 2)
+    try:
+        pid = started.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        deadline = time.monotonic() + 60
+        while len(children.read_text().split()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        started.process.send_signal(signal.SIGTERM)
+        code, err = started.end()
+    finally:
+        started.process.kill()
+    assert code == 0, err
+    assert "stopped with a last snapshot" in err
+    assert scored(database) == 0
+    code, err = start(database, tmp_path, small, 2).end()
+    assert code == 0, err
+    assert scored(database) == 6
 
 
 def by_name(database: str) -> dict[str, Any]:
