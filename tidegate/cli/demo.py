@@ -29,10 +29,13 @@ _SECONDS = 120  # that the payments take to stream in, when somebody watches
 
 
 def demo(settings: Settings, transactions: int, *, exit_at_end: bool, port: int) -> None:
-    """Simulates, scores, learns and serves. Demos of different sizes are kept apart."""
+    """Simulates, scores, learns and serves. Demos of different sizes are kept apart.
+
+    Always in a database of its own: simulated payments have no place in the one that is set."""
     home = settings.storage.data_dir / f"demo-{transactions}"
     home.mkdir(parents=True, exist_ok=True)
-    settings = replace(settings, storage=replace(settings.storage, recovery_dir=home / "recovery"))
+    own = replace(settings.storage, database_url=None, recovery_dir=home / "recovery")
+    settings = replace(settings, storage=own)
     started = time.monotonic()
     files = _files(home, transactions)
     with (

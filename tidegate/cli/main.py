@@ -162,6 +162,8 @@ def evaluate(
 
     _settings()
     files = [Path(name) for name in data.split(",") if name]
+    if not files:
+        raise typer.BadParameter("names no file", param_hint="--data")
     evaluation.evaluate(files, delay_days, scores, currency)
 
 
