@@ -43,7 +43,7 @@ class Learner:
         examples = examples.take(examples.weight > 0)
         if not len(examples):
             return False
-        self._quality.count(examples, now)
+        self._quality.count(examples)
         for start in range(0, len(examples), BATCH):
             part = slice(start, start + BATCH)
             picked = self._model.indices(examples.features[part])

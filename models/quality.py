@@ -20,34 +20,33 @@ _WEEK = 7
 
 
 class Quality:
-    """Counts of genuine and fraudulent payments by score: of all, and of each of seven days."""
+    """Counts of genuine and fraudulent payments by score: of all, and of the last seven days.
+
+    A payment belongs to the day it was made on. Were it the day its outcome became known, a week
+    would hold late frauds whose genuine neighbours it does not hold, and look better than it was.
+    """
 
     def __init__(self) -> None:
         self._all = np.zeros((2, _BINS), np.int64)
         self._days = np.zeros((_WEEK, 2, _BINS), np.int64)
-        self._day = -1
+        self._day = -1  # the newest, of which payments are counted
 
-    def count(self, examples: Examples, now: int) -> None:
-        """Counts what is learned at `now`, microseconds since the epoch, under the view that is
-        learned; an earlier view that it contradicts is taken back."""
-        self._turn(now // DAY)
+    def count(self, examples: Examples) -> None:
+        """Counts what is learned, under the view that is learned; an earlier view that it
+        contradicts is taken back."""
+        if not len(examples):
+            return
+        days = examples.event_time // DAY
+        self._turn(int(days.max()))
         place = np.clip((examples.log_odds + _REACH) * _BINS // (2 * _REACH), 0, _BINS - 1)
-        today = self._days[self._day % _WEEK]
-        np.add.at(self._all, (examples.fraud.astype(np.int64), place), 1)
-        np.add.at(today, (examples.fraud.astype(np.int64), place), 1)
         again = (examples.before != View.UNKNOWN) & (examples.before != examples.fraud)
-        # From the days only as far as they still hold it.
-        for view, where in zip(examples.before[again].tolist(), place[again].tolist(), strict=True):
-            self._all[view, where] -= 1
-            for day in self._days:
-                if day[view, where]:
-                    day[view, where] -= 1
-                    break
+        fraud = examples.fraud.astype(np.int64)
+        self._add(days, fraud, place, 1)
+        self._add(days[again], examples.before[again].astype(np.int64), place[again], -1)
 
     def metrics(self, name: str, at: int) -> list[Metric]:
-        """Average precision of everything so far and of the last seven days; none before the first
-        fraud became known."""
-        self._turn(at // DAY)
+        """Average precision of everything so far, and of the payments of the last seven days whose
+        outcome is known; none before the first fraud."""
         result = []
         for metric, counts in (
             ("average_precision", self._all),
@@ -72,9 +71,12 @@ class Quality:
         self._all, self._days = arrays["all"], arrays["days"]
         self._day = int(arrays["day"][0])
 
+    def _add(self, days: Ints, outcome: Ints, place: Ints, number: int) -> None:
+        np.add.at(self._all, (outcome, place), number)
+        held = days > self._day - _WEEK
+        np.add.at(self._days, (days[held] % _WEEK, outcome[held], place[held]), number)
+
     def _turn(self, day: int) -> None:
-        if self._day < 0:
-            self._day = day
         for passed in range(max(self._day + 1, day - _WEEK + 1), day + 1):
             self._days[passed % _WEEK] = 0
         self._day = max(self._day, day)

@@ -79,11 +79,16 @@ def examples(
 
 
 def scored(
-    log_odds: Any, fraud: Any, before: View = View.UNKNOWN, features: Any = None
+    log_odds: Any,
+    fraud: Any,
+    at: int = START,
+    *,
+    before: View = View.UNKNOWN,
+    features: Any = None,
 ) -> Examples:
-    """Examples of which only the served log-odds (a probability's, as floats) and the outcome
-    matter."""
-    payments = [Payment(f"t{row}") for row in range(len(fraud))]
+    """Examples of which only the served log-odds (a probability's, as floats), the outcome and the
+    payments' time matter."""
+    payments = [Payment(f"t{row}", at) for row in range(len(fraud))]
     outcomes = [(p, before, bool(f)) for p, f in zip(payments, fraud, strict=True)]
     units = np.rint(np.asarray(log_odds, np.float64) * ONE).astype(np.int64)
     return examples(outcomes, log_odds=units, features=features)
