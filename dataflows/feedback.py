@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dataflows.memory import order_of
+from dataflows.messages import order_of
 from models.features import WIDTH
 from tidegate.schema import Bools, Examples, Ints, Labels, Served, View
 

@@ -22,8 +22,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.feedback import LabelBook, examples
 from dataflows.flight import NEVER, Flight, Waiting, answer
-from dataflows.memory import nothing_served, order_of
-from dataflows.messages import Origin, Step, no_rows
+from dataflows.messages import Origin, Step, no_rows, nothing_served, order_of
 from dataflows.store import History
 from tidegate.readers import Chunk, TransactionFile
 from tidegate.schema import HOUR, Batch, DeadLetters, Examples, Ints, Labels, Served

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from dataflows.messages import Outcome
-from tidegate.schema import Decisions, Ints, Served, nothing
+from dataflows.messages import Outcome, nothing_served, order_of
+from tidegate.schema import Decisions, Served
 
 
 class MemoryStore:
@@ -82,22 +82,6 @@ class MemoryStore:
         self._parts.append((least, greatest, served))
         while self._parts and self._parts[0][1] < self._newest - self._keep:
             self._parts.popleft()
-
-
-def order_of(event_time: Ints, ids: Sequence[str]) -> Ints:
-    """The order by event time and then id, as the database's "C" collation has it."""
-    by_name = np.array(
-        sorted(range(len(ids)), key=[name.encode() for name in ids].__getitem__), int
-    )
-    return by_name[np.argsort(event_time[by_name], kind="stable")]
-
-
-def nothing_served() -> Served:
-    """No payments."""
-    zero = np.zeros(0, np.int64)
-    return Served(
-        nothing(0), zero, nothing(0), nothing(0), np.zeros((0, 0), np.float32), zero, zero
-    )
 
 
 def _ordered(parts: list[Served]) -> Served:

@@ -6,6 +6,7 @@ whoever waits for several parts of it can tell when all have come (`dataflows.lo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from tidegate.schema import (
     Labels,
     Metric,
     ModelVersion,
+    Served,
     nothing,
 )
 
@@ -156,4 +158,20 @@ def no_examples() -> Examples:
         np.zeros(0, np.int8),
         np.zeros(0, np.bool_),
         np.zeros(0, np.float32),
+    )
+
+
+def order_of(event_time: Ints, ids: Sequence[str]) -> Ints:
+    """The order by event time and then id, as the database's "C" collation has it."""
+    by_name = np.array(
+        sorted(range(len(ids)), key=[name.encode() for name in ids].__getitem__), int
+    )
+    return by_name[np.argsort(event_time[by_name], kind="stable")]
+
+
+def nothing_served() -> Served:
+    """No payments."""
+    zero = np.zeros(0, np.int64)
+    return Served(
+        nothing(0), zero, nothing(0), nothing(0), np.zeros((0, 0), np.float32), zero, zero
     )

@@ -33,10 +33,6 @@ class Entities:
                     found[position] = known.setdefault(names[position], len(known))
         return np.array(found, np.int64)
 
-    def known(self, names: Texts) -> Ints:
-        """The row of each name, -1 for one not seen before."""
-        return np.array([self._rows.get(name, -1) for name in names], np.int64)
-
     def keep(self, mask: npt.NDArray[np.bool_]) -> None:
         """Forgets the entities whose mask is false; the others close ranks in order."""
         names = [name for name, kept in zip(self._rows, mask.tolist(), strict=True) if kept]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dataflows.feedback import LabelBook, examples
-from dataflows.memory import nothing_served
+from dataflows.messages import nothing_served
 from tests.dataflows.streams import START, labels, payments, served
 from tidegate.schema import DAY, HOUR, Examples, Labels, Served, View
 

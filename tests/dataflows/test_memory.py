@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dataflows.memory import MemoryStore, nothing_served, order_of
-from dataflows.messages import Outcome
+from dataflows.memory import MemoryStore
+from dataflows.messages import Outcome, nothing_served, order_of
 from tests.dataflows.streams import START, decided, payments
 from tidegate.schema import DAY, HOUR, Decisions
 
