@@ -1,0 +1,1 @@
+"""The way to Kafka: what clients are told, brokers and topics, messages out, one message again."""
