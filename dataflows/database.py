@@ -236,8 +236,8 @@ def count(outcomes: Sequence[Outcome]) -> None:
             latency = now - outcome.received
             for _ in range(len(kinds)):
                 metrics.SCORING_LATENCY_SECONDS.observe(latency)
-        if outcome.repeats:
-            metrics.TRANSACTIONS.labels("repeat").inc(outcome.repeats)
+        if outcome.repeated is not None:
+            metrics.TRANSACTIONS.labels("repeat").inc(len(outcome.repeated))
         if outcome.labels is not None:
             for source in outcome.labels.source:
                 metrics.LABELS.labels(source).inc()

@@ -6,13 +6,15 @@ whoever waits for several parts of it can tell when all have come (`dataflows.lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
 from tidegate.schema import (
     Batch,
+    Columns,
     DeadLetters,
     Decisions,
     Examples,
@@ -22,23 +24,62 @@ from tidegate.schema import (
     Metric,
     ModelVersion,
     Served,
+    Texts,
     nothing,
 )
+
+# How far the messages of each (topic, partition) have come: the offset of the next one.
+Marks: TypeAlias = Mapping[tuple[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope(Columns):
+    """What a message was sent in, which its decision is sent back in. A file has none."""
+
+    key: Texts  # bytes or None
+    headers: Texts  # a list of (name, bytes or None) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated(Columns):
+    """Payments that were seen before: their decisions are sent again."""
+
+    transaction_id: Texts
+    event_time: Ints
+    envelope: Envelope | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where rows came from: `partition` and `offset` of `topic` (a file is partition 0 of itself),
-    written at `at`, microseconds since the epoch."""
+    written at `at`, microseconds since the epoch; and the envelope that each came in."""
 
     topic: str
     partition: Ints
     offset: Ints
     at: Ints
+    envelope: Envelope | None = None
 
     def take(self, rows: Ints) -> Origin:
         """Where the given rows came from."""
-        return Origin(self.topic, self.partition[rows], self.offset[rows], self.at[rows])
+        return Origin(
+            self.topic,
+            self.partition[rows],
+            self.offset[rows],
+            self.at[rows],
+            None if self.envelope is None else self.envelope.take(rows),
+        )
+
+    @staticmethod
+    def concat(parts: Sequence[Origin]) -> Origin:
+        """Where all rows of the parts came from, in order; of one topic, at least one part."""
+        return Origin(
+            parts[0].topic,
+            np.concatenate([part.partition for part in parts]),
+            np.concatenate([part.offset for part in parts]),
+            np.concatenate([part.at for part in parts]),
+            joined([part.envelope for part in parts]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +98,7 @@ class Step:
     examples: Examples | None
     labels: Labels | None = None
     dead: DeadLetters | None = None
+    marks: Marks = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +117,7 @@ class CardWork:
 @dataclass(frozen=True, slots=True)
 class TerminalWork:
     """A terminal shard's part of a step, from one card shard: rows with the features of their
-    cards. `refused` and `repeats` go along on their way to the sink."""
+    cards. What else the sink is to know of them goes along."""
 
     number: int
     now: int
@@ -83,8 +125,9 @@ class TerminalWork:
     batch: Batch
     position: Ints
     features: Features
+    envelope: Envelope | None = None
     refused: DeadLetters | None = None
-    repeats: int = 0
+    repeated: Repeated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +164,33 @@ class Scorable:
     received: float
     batch: Batch
     features: Features
-    refused: DeadLetters | None
-    repeats: int
+    envelope: Envelope | None = None
+    refused: DeadLetters | None = None
+    repeated: Repeated | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is to be stored of one part of a step."""
+    """What is to be stored and published of one part of a step."""
 
     number: int
     received: float = 0.0
     decisions: Decisions | None = None
+    envelope: Envelope | None = None  # of the decisions
     version: ModelVersion | None = None
     labels: Labels | None = None
     dead: DeadLetters | None = None
     metrics: tuple[Metric, ...] = ()
-    repeats: int = 0
+    repeated: Repeated | None = None
+    marks: Marks = field(default_factory=dict)
+
+
+def joined(parts: Sequence[Envelope | None]) -> Envelope | None:
+    """The envelopes of all parts in order; None when they have none."""
+    found = [part for part in parts if part is not None]
+    if len(found) != len(parts) or not found:
+        return None
+    return Envelope.concat(found)
 
 
 def no_rows() -> Batch:

@@ -82,7 +82,9 @@ class Routes:
 
     def facts(self, step: Step) -> tuple[str, Outcome]:
         """Labels and dead letters go to the sink as they are."""
-        outcome = Outcome(step.number, step.received, labels=step.labels, dead=step.dead)
+        outcome = Outcome(
+            step.number, step.received, labels=step.labels, dead=step.dead, marks=step.marks
+        )
         return FACTS, outcome
 
     def _parts(self, known: Examples, entities: Texts) -> list[Examples]:

@@ -20,9 +20,11 @@ from dataflows.messages import (
     Lesson,
     Outcome,
     Release,
+    Repeated,
     Scorable,
     TerminalNews,
     TerminalWork,
+    joined,
 )
 from dataflows.reused import reused
 from models.cards import CardProfiles
@@ -42,6 +44,7 @@ from tidegate.schema import (
     DeadLetters,
     Decision,
     Decisions,
+    Ints,
     ModelVersion,
     texts,
 )
@@ -88,21 +91,21 @@ class CardStep(Remembering[CardWork, tuple[int, TerminalWork]]):
     def _step(self, work: CardWork) -> list[tuple[int, TerminalWork]]:
         self._profiles.learn(work.examples)
         outcome = self._recent.check(work.batch, work.now)
-        repeats = int((outcome == REPEAT).sum())
-        refused = None
-        batch, position = work.batch, work.position
+        refused, again = None, None
+        batch, position, envelope = work.batch, work.position, work.origin.envelope
         if outcome.any():
             refused = reused(work, np.flatnonzero(outcome == REUSED))
+            again = np.flatnonzero(outcome == REPEAT)
             fresh = np.flatnonzero(outcome == NEW)
             batch, position = batch.take(fresh), position[fresh]
+            envelope = None if envelope is None else envelope.take(fresh)
         features = empty(len(batch))
         features[:, CARD_COLUMNS] = self._profiles.observe(batch, hundredths(batch))
         owner = shards_of(batch.terminal_id, self._shards)
+        repeated = [None] * self._shards if again is None else self._repeated(work, again)
         sent = []
         for shard in range(self._shards):
             rows = np.flatnonzero(owner == shard)
-            # What the sink is to know besides goes with the first shard's part.
-            first = shard == 0
             piece = TerminalWork(
                 work.number,
                 work.now,
@@ -110,11 +113,25 @@ class CardStep(Remembering[CardWork, tuple[int, TerminalWork]]):
                 batch.take(rows),
                 position[rows],
                 features[rows],
-                refused if first else None,
-                repeats if first else 0,
+                None if envelope is None else envelope.take(rows),
+                refused if shard == 0 else None,
+                repeated[shard],
             )
             sent.append((shard, piece))
         return sent
+
+    def _repeated(self, work: CardWork, rows: Ints) -> list[Repeated | None]:
+        """Repeats by terminal shard: one has its first occurrence's terminal, and so comes to the
+        sink by the same way, after it."""
+        batch, envelope = work.batch.take(rows), work.origin.envelope
+        repeated = Repeated(
+            batch.transaction_id,
+            batch.event_time,
+            None if envelope is None else envelope.take(rows),
+        )
+        owner = shards_of(batch.terminal_id, self._shards)
+        parts = [repeated.take(owner == shard) for shard in range(self._shards)]
+        return [part if len(part) else None for part in parts]
 
     def dump(self) -> bytes:
         """Profiles, the ids of the last day, and the next step's number."""
@@ -153,15 +170,18 @@ class TerminalStep(Remembering[TerminalWork | TerminalNews, Scorable]):
         batch = Batch.concat([part.batch for part in work]).take(order)
         features = np.concatenate([part.features for part in work])[order]
         features[:, TERMINAL_COLUMNS] = self._profiles.observe(batch, hundredths(batch))
+        envelope = joined([part.envelope for part in work])
         refused = [part.refused for part in work if part.refused is not None]
+        repeated = [part.repeated for part in work if part.repeated is not None]
         return Scorable(
             work[0].number,
             work[0].now,
             work[0].received,
             batch,
             features,
+            None if envelope is None else envelope.take(order),
             DeadLetters.concat(refused) if refused else None,
-            sum(part.repeats for part in work),
+            Repeated.concat(repeated) if repeated else None,
         )
 
     def dump(self) -> bytes:
@@ -238,9 +258,10 @@ class ScoreStep(Remembering[Scorable | Release, Outcome]):
             rows.number,
             rows.received,
             self._decide(rows) if len(rows.batch) else None,
+            rows.envelope,
             version,
             dead=rows.refused,
-            repeats=rows.repeats,
+            repeated=rows.repeated,
         )
 
     def _decide(self, rows: Scorable) -> Decisions:

@@ -91,8 +91,9 @@ class View(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
-    """Equally long columns; the first one tells the number of rows."""
+class Columns:
+    """Equally long columns, some of which may be sets of columns themselves; the first one tells
+    the number of rows."""
 
     def __len__(self) -> int:
         return len(getattr(self, next(iter(self.__dataclass_fields__))))
@@ -106,6 +107,8 @@ class _Columns:
                 value = value[rows]
             elif isinstance(value, Mapping):
                 value = {key: extra[rows] for key, extra in value.items()}
+            elif isinstance(value, Columns):
+                value = value.take(rows)
             values.append(value)
         return type(self)(*values)
 
@@ -129,6 +132,8 @@ class _Columns:
                     )
                     for name in names
                 }
+            elif isinstance(value, Columns):
+                changed[column.name] = value.concat([getattr(p, column.name) for p in parts])
         return replace(first, **changed)
 
 
@@ -145,7 +150,7 @@ def texts(values: Sequence[object]) -> Texts:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(_Columns):
+class Batch(Columns):
     """Transactions, checked. `extras` holds the optional fields that any row has, None elsewhere;
     `content` is a hash of a row's whole content, which tells a repeat from an id used again."""
 
@@ -160,7 +165,7 @@ class Batch(_Columns):
 
 
 @dataclass(frozen=True, slots=True)
-class Labels(_Columns):
+class Labels(Columns):
     """What became known of transactions. The newest `labelled_at` of a transaction stands."""
 
     transaction_id: Texts
@@ -171,7 +176,7 @@ class Labels(_Columns):
 
 
 @dataclass(frozen=True, slots=True)
-class Served(_Columns):
+class Served(Columns):
     """Transactions that were decided, with what was served for them: read back for learning."""
 
     transaction_id: Texts
@@ -184,7 +189,7 @@ class Served(_Columns):
 
 
 @dataclass(frozen=True, slots=True)
-class Examples(_Columns):
+class Examples(Columns):
     """Transactions of which something became known, with what was served for them.
 
     `before` is the `View` held until now, `fraud` the one held from now on; the profiles count a
@@ -203,7 +208,7 @@ class Examples(_Columns):
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetters(_Columns):
+class DeadLetters(Columns):
     """Messages that could not be taken, and where they came from."""
 
     topic: Texts  # the topic, or the file's name
@@ -217,7 +222,7 @@ class DeadLetters(_Columns):
 
 
 @dataclass(frozen=True, slots=True)
-class Decisions(_Columns):
+class Decisions(Columns):
     """Scored transactions as they are stored: inputs, score and reasons.
 
     `reasons` holds a list of `{code, weight, text}` for every decision but approve, else [].
