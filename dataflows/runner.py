@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 
 from dataflows.database import DatabaseHistory, DatabaseWriter, count
 from dataflows.engine import execute
@@ -29,6 +22,7 @@ from dataflows.routes import Routes
 from dataflows.scoring import FLOW, STATEFUL, Plan, build
 from dataflows.sink import OutcomeSink
 from dataflows.store import partitions
+from dataflows.supervisor import RunFailed, stop_on_signals, supervise
 from models.policy import Policy
 from models.portable import BadState
 from tidegate import metrics
@@ -36,7 +30,7 @@ from tidegate.readers import LabelFile, UnreadableFile
 from tidegate.schema import DAY, Labels, nothing
 from tidegate.store import connection, progress
 
-log = logging.getLogger(__name__)
+__all__ = ["KNOWN", "Run", "RunFailed", "read_input", "run", "run_worker", "work"]
 
 OnStored = Callable[[Sequence[Outcome]], None]
 
@@ -49,13 +43,6 @@ KNOWN = (
     progress.DatabaseBehind,
     progress.Fenced,
 )
-
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
-_PATIENCE = 10.0  # seconds that the other workers get to end after one has died
-
-
-class RunFailed(RuntimeError):
-    """The flow could not start or go on; the message says why in one line."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +83,22 @@ def run(given: Run, on_stored: OnStored = lambda outcomes: None) -> bool:
     """
     with _one_line():
         read_input(given)  # a file that cannot be read stops the start, not a worker
-        fresh = prepare(
-            Path(given.recovery_dir),
-            {"shards": given.shards, "maturity_days": given.maturity_days},
-            {f"{FLOW}.{step}" for step in STATEFUL},
-        )
-        generation = _take_generation(given, fresh)
+
+        def generation() -> int:
+            fresh = prepare(
+                Path(given.recovery_dir),
+                {"shards": given.shards, "maturity_days": given.maturity_days},
+                {f"{FLOW}.{step}" for step in STATEFUL},
+            )
+            return _take_generation(given, fresh)
+
         if given.workers == 1:
-            return work(given, generation, 0, [], on_stored)
-        return _supervise(given, generation)
+            return work(given, generation(), 0, [], on_stored)
+        return supervise(
+            given.workers,
+            lambda: {"run": asdict(given), "generation": generation()},
+            passing=(psycopg.OperationalError,),  # while the database is away
+        )
 
 
 def read_input(given: Run) -> Input:
@@ -126,7 +120,7 @@ def work(
 ) -> bool:
     """One worker's part: the whole flow when there are no addresses, else its share of it. Says
     whether the files came to their end, as far as this worker knows."""
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     if given.metrics_port:
         metrics.serve(given.metrics_port + index, given.metrics_host)
     keys = Routes(given.shards).keys
@@ -155,47 +149,6 @@ def _take_generation(given: Run, fresh: bool) -> int:
     return generation
 
 
-def _supervise(given: Run, generation: int) -> bool:
-    """Starts the workers as processes, passes signals on, and ends all when one dies. Says whether
-    the files came to their end."""
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(given.workers)]
-    stop = _stop_on_signals()
-    workers = []
-    for index in range(given.workers):
-        # Bytewax speaks of its links on standard output, which is for results.
-        with _signals_wait():
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dataflows.worker"],
-                stdin=subprocess.PIPE,
-                stdout=2,
-                text=True,
-            )
-        assert process.stdin is not None
-        job = {"run": asdict(given), "generation": generation, "index": index}
-        process.stdin.write(json.dumps({**job, "addresses": addresses}) + "\n")
-        process.stdin.flush()  # and stays open: a worker whose supervisor dies sees its end
-        workers.append(process)
-    told = False
-    failed_at: float | None = None
-    while any(process.poll() is None for process in workers):
-        if stop.wait(0.05) and not told:
-            told = True
-            _signal(workers, signal.SIGTERM)
-        if failed_at is None and any(process.poll() for process in workers):
-            failed_at = time.monotonic()
-            _signal(workers, signal.SIGTERM)
-        if failed_at is not None and time.monotonic() - failed_at > _PATIENCE:
-            _signal(workers, signal.SIGKILL)
-    codes = [process.wait() for process in workers]
-    for process in workers:
-        assert process.stdin is not None
-        process.stdin.close()
-    if any(codes):
-        ended = ", ".join(f"worker {index} with {code}" for index, code in enumerate(codes))
-        raise RunFailed(f"the workers ended: {ended}; start again to resume")
-    return not told
-
-
 def run_worker(line: str) -> None:
     """A worker process: its job is one line of JSON. Raises RunFailed."""
     job: dict[str, Any] = json.loads(line)
@@ -218,54 +171,6 @@ def _one_line() -> Iterator[None]:
         raise
 
 
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        for number in _STOPPING:
-            signal.signal(number, lambda *_: stop.set())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-    return stop
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """A process that is started here gets signals only once it can end well (`_stop_on_signals`):
-    one that comes while it still imports would end it at once."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _signal(workers: Sequence[subprocess.Popen[str]], number: int) -> None:
-    for process in workers:
-        if process.poll() is None:
-            process.send_signal(number)
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for some in sockets:
-            some.bind(("127.0.0.1", 0))
-        return [some.getsockname()[1] for some in sockets]
-    finally:
-        for some in sockets:
-            some.close()
-
-
 def _no_labels() -> Labels:
     none = nothing(0)
     return Labels(none, np.zeros(0, np.int64), np.zeros(0, np.bool_), none, none)
-
-
-def watch_parent(lines: Any) -> None:
-    """Ends this process at once when its standard input does, that is, when the supervisor is
-    gone, however it went."""
-
-    def wait() -> None:
-        lines.read()
-        os._exit(70)
-
-    threading.Thread(target=wait, name="tidegate-parent", daemon=True).start()

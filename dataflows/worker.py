@@ -1,21 +1,27 @@
-"""`python -m dataflows.worker`: one worker process of a run; started by `dataflows.runner`."""
+"""`python -m dataflows.worker`: one worker process of a run; started by `dataflows.supervisor`.
+
+Exits with `KNOWN_FAILURE` and tells the supervisor why when starting again would not help.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
-from dataflows.runner import RunFailed, run_worker, watch_parent
+from dataflows.runner import run_worker
+from dataflows.supervisor import KNOWN_FAILURE, RunFailed, tell, watch_parent
 from tidegate import logs
 from tidegate.settings import Settings
 
 if __name__ == "__main__":
     monitoring = Settings.from_environ(os.environ).monitoring
     logs.configure(monitoring.log_level, monitoring.log_format)  # type: ignore[arg-type]
-    job = sys.stdin.readline()
+    line = sys.stdin.readline()
     watch_parent(sys.stdin)
     try:
-        run_worker(job)
+        run_worker(line)
     except RunFailed as error:
-        print(f"tidegate: {error}", file=sys.stderr)
-        sys.exit(1)
+        if not tell(str(error), json.loads(line)):
+            print(f"tidegate: {error}", file=sys.stderr)
+        sys.exit(KNOWN_FAILURE)
