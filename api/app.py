@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from threading import BoundedSemaphore
 from typing import Any
 
 from anyio import to_thread
@@ -15,12 +16,16 @@ from api.context import Context
 from api.edge import Edge
 from api.figures import Figures
 from api.routes import alerts, dead_letters, decisions, health, models, stats
+from tidegate.settings import Kafka
 from tidegate.store import connection
 
 # The pool's waiting line: with more requests than this waiting, the next one is told at once.
 MAX_WAITING = 64
 # The pool gives a broken connection up after this many seconds; the next request starts anew.
 RECONNECT_SECONDS = 10.0
+# Each replay of a dead letter may hold a thread for as long as Kafka is waited for, and others want
+# to read meanwhile; the next one is told to come later.
+REPLAYS = 2
 
 
 def create_app(
@@ -31,12 +36,14 @@ def create_app(
     pool_size: int = 8,
     pool_timeout: float = 3.0,
     query_timeout: float = 10.0,
+    kafka: Kafka | None = None,
 ) -> FastAPI:
     """The API as an ASGI application; nothing is opened before its lifespan starts.
 
     `schema_revision` is the revision that `/readyz` asks of the database (None asks only that
     some migration ran); `feature_names` name the stored features in their order; `pool_timeout`
-    (seconds) bounds the wait for a connection and `query_timeout` (seconds) every statement. The
+    (seconds) bounds the wait for a connection and `query_timeout` (seconds) every statement; into
+    `kafka` dead letters are replayed (None: nowhere, and the route says so). The
     application starts without its database, says so in `/readyz` and finds it when it comes.
     """
     pool = connection.pool(
@@ -71,6 +78,8 @@ def create_app(
         schema_revision=schema_revision,
         feature_names=tuple(feature_names),
         figures=Figures(),
+        kafka=kafka,
+        replays=BoundedSemaphore(REPLAYS),
     )
     # Each router carries its whole prefix: FastAPI's routes know nothing of one given here, and
     # the metrics are named after routes.
@@ -83,7 +92,8 @@ def create_app(
 
 
 def _read_only(url: str, query_timeout: float) -> str:
-    """The URL with session settings: nothing here writes, and nothing may run for ever."""
+    """The URL with session settings: nothing here writes but in `Context.writing`, and nothing may
+    run for ever."""
     given: dict[str, Any] = conninfo.conninfo_to_dict(url)
     options = (
         f"{given.get('options') or ''} -c default_transaction_read_only=on"

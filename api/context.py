@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Annotated
 
 from fastapi import Depends, Request
 from psycopg_pool import ConnectionPool
 
 from api.figures import Figures
+from tidegate.settings import Kafka
 from tidegate.store.connection import Conn
+
+# Sessions read only unless their transaction says this, before anything else.
+_WRITE = "SET TRANSACTION READ WRITE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,16 @@ class Context:
     schema_revision: str | None
     feature_names: tuple[str, ...]
     figures: Figures
+    kafka: Kafka | None
+    replays: BoundedSemaphore  # for each replay of a dead letter that may go on at a time
+
+    @contextmanager
+    def writing(self) -> Iterator[Conn]:
+        """A connection in a transaction that may write, committed at the end; the only way to
+        change anything from here."""
+        with self.pool.connection() as conn:
+            conn.execute(_WRITE)
+            yield conn
 
 
 def _context(request: Request) -> Context:

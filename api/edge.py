@@ -6,6 +6,7 @@ import logging
 import time
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
@@ -27,6 +28,9 @@ HEADERS = {
     # Card tokens and scores stay out of caches; the static files say otherwise for themselves.
     "Cache-Control": "no-store",
 }
+
+
+LARGEST_BODY = 131_072  # bytes of a request
 
 
 class Edge:
@@ -54,7 +58,7 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, receive, with_headers)
+            await self._app(scope, _bounded(receive), with_headers)
         except Exception:
             log.exception("a request failed")
             if status:  # too late for an answer: the server cuts the connection
@@ -64,6 +68,22 @@ class Edge:
             route = route_of(scope)
             metrics.API_REQUESTS.labels(route=route, status=str(status or 499)).inc()
             metrics.API_REQUEST_SECONDS.labels(route=route).observe(time.perf_counter() - started)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Receives no more than a body may have: the server itself knows no bound."""
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > LARGEST_BODY:
+                raise HTTPException(413, f"at most {LARGEST_BODY:,} bytes are taken")
+        return message
+
+    return bounded
 
 
 def route_of(scope: Scope) -> str:

@@ -17,6 +17,8 @@ TransactionId = Annotated[
     str,
     Path(min_length=1, max_length=64, pattern=r"^[^\x00]+$", description="may contain slashes"),
 ]
+# As long as PostgreSQL's bigint.
+DeadLetterId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 ModelName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
 
 Decided = Literal["approve", "review", "decline"]
@@ -65,6 +67,19 @@ class DeadLetterParameters(Paged):
     """Which dead letters."""
 
     reason: Text | None = None
+    topic: Text | None = Field(None, description="the topic, or the file's name")
+    replayed: bool | None = Field(None, description="false: those that still wait")
+
+
+class ReplayBody(BaseModel):
+    """How a dead letter is replayed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    payload: dict[str, Any] | None = Field(
+        None, description="the corrected message; null: the original one, read again from Kafka"
+    )
+    again: bool = Field(False, strict=True, description="also where it was replayed before")
 
 
 class ModelParameters(Paged):

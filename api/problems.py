@@ -49,6 +49,15 @@ INVALID: Responses = {
 }
 UNAVAILABLE: Responses = {503: {"model": Problem, "description": "The database does not answer."}}
 LISTED: Responses = {**INVALID, **UNAVAILABLE}
+REPLAYED: Responses = {
+    **NOT_FOUND,
+    403: {"model": Problem, "description": "The database lets the API only read."},
+    409: {"model": Problem, "description": "It was replayed already, or cannot be."},
+    413: {"model": Problem, "description": "The body is too large."},
+    415: {"model": Problem, "description": "The body is not declared as JSON."},
+    422: {"model": Problem, "description": "The corrected message is bad; `errors` says why."},
+    503: {"model": Problem, "description": "The database or Kafka does not answer, or is not set."},
+}
 FETCHED: Responses = {**NOT_FOUND, **INVALID, **UNAVAILABLE}
 
 

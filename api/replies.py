@@ -211,6 +211,16 @@ class DeadLetterReply(Reply):
     replayed_at: datetime | None
 
 
+class ReplayReply(Reply):
+    """A dead letter that was replayed, and where its message is now."""
+
+    id: int
+    topic: str
+    partition: int
+    offset: int
+    replayed_at: datetime
+
+
 class AliveReply(BaseModel):
     """The process answers."""
 

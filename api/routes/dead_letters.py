@@ -1,19 +1,29 @@
-"""Dead letters."""
+"""Dead letters: listed, and replayed into Kafka."""
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+import psycopg
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from api import cursors, problems
-from api.context import Ctx
-from api.parameters import DeadLetterParameters
-from api.replies import DeadLetterReply, Page
+from api.context import Context, Ctx
+from api.parameters import DeadLetterId, DeadLetterParameters, ReplayBody
+from api.replies import DeadLetterReply, Page, ReplayReply
+from tidegate.kafka import replay
+from tidegate.kafka.replay import BadCorrection, CannotReplay, Replayed
+from tidegate.kafka.single import KafkaFailed, Single
+from tidegate.settings import Kafka
 from tidegate.store import queries
-from tidegate.store.queries import DeadLetter
+from tidegate.store.queries import DeadLetter, DeadLetterFilter
 
 router = APIRouter(prefix="/v1", tags=["dead letters"])
+
+ACTOR = "api"  # nobody says yet who calls
 
 
 @router.get("/dead-letters", responses=problems.LISTED)
@@ -22,10 +32,75 @@ def list_dead_letters(
 ) -> Page[DeadLetterReply]:
     """Messages that could not be taken, last stored first."""
     after = None if asked.after is None else cursors.read_number("dead letter", asked.after)
+    which = DeadLetterFilter(**asked.filters())
     with context.pool.connection() as conn:
-        found = queries.dead_letters(conn, limit=asked.limit + 1, reason=asked.reason, after=after)
+        found = queries.dead_letters(conn, which, limit=asked.limit + 1, after=after)
     shown, end = cursors.page(found, asked.limit, _cursor)
     return Page(data=[DeadLetterReply.model_validate(letter) for letter in shown], next=end)
+
+
+def _json_only(request: Request) -> None:
+    # A page of another site can send a form, or text, to a browser's own machine without asking;
+    # JSON it may not.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, "the body must be application/json")
+
+
+# Not asynchronous: it runs in a thread, where it may wait for Kafka.
+@router.post(
+    "/dead-letters/{dead_letter_id}/replay",
+    status_code=202,
+    response_model=ReplayReply,
+    responses=problems.REPLAYED,
+    dependencies=[Depends(_json_only)],
+)
+def replay_dead_letter(
+    context: Ctx, dead_letter_id: DeadLetterId, body: ReplayBody
+) -> ReplayReply | Response:
+    """Sends the message of a dead letter to its topic again: as it was, or corrected.
+
+    202 says that Kafka has the message; what becomes of it is seen later. What is stored of a
+    message is redacted, so the original is read again from Kafka.
+    """
+    if context.kafka is None:
+        return problems.reply(503, "Kafka is not configured: set TIDEGATE_KAFKA_BROKERS")
+    if not context.replays.acquire(blocking=False):
+        return _later("other dead letters are being replayed")
+    try:
+        done = _replay(context, context.kafka, dead_letter_id, body)
+    except BadCorrection as ex:
+        field = "payload" if ex.field is None else f"payload.{ex.field}"
+        fault = {"in": "body", "field": field, "detail": f"{ex.reason}: {ex.detail}"}
+        return problems.invalid([fault])
+    except CannotReplay as ex:
+        return problems.reply(409, str(ex))
+    except KafkaFailed as ex:
+        return _later(str(ex))
+    except psycopg.errors.InsufficientPrivilege:
+        return problems.reply(403, "the database role of the API may only read")
+    finally:
+        context.replays.release()
+    return ReplayReply.model_validate(done)
+
+
+def _replay(context: Context, kafka: Kafka, id: int, body: ReplayBody) -> Replayed:
+    with context.pool.connection() as conn:
+        letter = queries.dead_letter(conn, id)
+    if letter is None:
+        raise problems.missing("dead letter")
+    # Half a surrogate pair or NaN, which Python reads, is written as it came and then refused.
+    correction = None if body.payload is None else json.dumps(body.payload).encode()
+    with Single(kafka) as single:
+        message = replay.prepare(
+            letter, kafka.topics, single, correction=correction, again=body.again
+        )
+        with context.writing() as conn:
+            return replay.send(conn, letter, message, single, actor=ACTOR, again=body.again)
+
+
+def _later(detail: str) -> Response:
+    return problems.reply(503, detail, headers={"Retry-After": str(problems.RETRY_SECONDS)})
 
 
 def _cursor(letter: DeadLetter) -> str:

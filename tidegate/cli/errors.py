@@ -12,10 +12,12 @@ def known_errors() -> tuple[type[Exception], ...]:
     from dataflows.runner import RunFailed
     from tidegate.cli.database import SchemaMismatch
     from tidegate.embedded import EmbeddedError
+    from tidegate.kafka.single import KafkaFailed
     from tidegate.readers import UnreadableFile
 
     return (
         EmbeddedError,
+        KafkaFailed,
         NoLabels,
         OSError,
         RunFailed,

@@ -5,7 +5,6 @@ What a command needs is imported when it is called, so that `--help` comes at on
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import Annotated
 
 import typer
 
-from tidegate import __version__, logs
-from tidegate.settings import SettingError, Settings
+from tidegate import __version__
+from tidegate.cli import dead_letters
+from tidegate.cli.given import settings as _settings
+from tidegate.settings import SettingError
 
 app = typer.Typer(
     name="tidegate",
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="Settings come from TIDEGATE_* environment variables: see docs/operations/settings.md.",
 )
+app.add_typer(dead_letters.app, name="dead-letters")
 
 Port = Annotated[int, typer.Option(help="Port of the API and the pages.", min=1, max=65535)]
 
@@ -188,12 +190,6 @@ def _version(
     if version:
         typer.echo(f"tidegate {__version__}")
         raise typer.Exit
-
-
-def _settings() -> Settings:
-    settings = Settings.from_environ(os.environ)
-    logs.configure(settings.monitoring.log_level, settings.monitoring.log_format)  # type: ignore[arg-type]
-    return settings
 
 
 def _fail(reason: str) -> None:

@@ -13,17 +13,18 @@ import migrations
 from api import create_app
 from models.features import NAMES
 from tidegate.cli.database import migrated
-from tidegate.settings import Settings
+from tidegate.settings import Kafka, Settings
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serves until SIGINT or SIGTERM. A database that is set may be away at the start; /readyz then
     says so."""
+    kafka = settings.kafka if settings.kafka.brokers else None
     if settings.storage.database_url is not None:
-        _server(settings.storage.database_url, host, port).run()
+        _server(settings.storage.database_url, host, port, kafka).run()
         return
     with migrated(settings) as database:
-        _server(database.url, host, port).run()
+        _server(database.url, host, port, kafka).run()
 
 
 @contextmanager
@@ -44,8 +45,10 @@ def in_background(database_url: str, port: int) -> Iterator[str]:
         sock.close()
 
 
-def _server(database_url: str, host: str, port: int) -> uvicorn.Server:
-    app = create_app(database_url, schema_revision=migrations.head(), feature_names=NAMES)
+def _server(database_url: str, host: str, port: int, kafka: Kafka | None = None) -> uvicorn.Server:
+    app = create_app(
+        database_url, schema_revision=migrations.head(), feature_names=NAMES, kafka=kafka
+    )
     config = uvicorn.Config(
         app, host=host, port=port, log_config=None, server_header=False, timeout_graceful_shutdown=5
     )

@@ -1,9 +1,15 @@
-"""Messages that could not be taken, kept until somebody has looked at them."""
+"""Messages that could not be taken, kept until somebody has looked at them. `store.queries` reads
+them."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from psycopg.types.json import Jsonb
+
 from tidegate.schema import DeadLetters, Texts
 from tidegate.store.connection import Conn, Micros
+from tidegate.store.queries import DeadLetter
 
 WRITE = """
 INSERT INTO dead_letter (topic, partition, "offset", at, reason, field, detail, payload)
@@ -13,6 +19,19 @@ FROM unnest(
     %(reason)s::text[], %(field)s::text[], %(detail)s::text[], %(payload)s::text[]
 )
 ON CONFLICT DO NOTHING
+"""
+
+# The key beside the id lets TimescaleDB look into one chunk only.
+CLAIM = """
+UPDATE dead_letter SET replayed_at = clock_timestamp()
+WHERE id = %(id)s AND topic = %(topic)s AND partition = %(partition)s AND "offset" = %(offset)s
+    AND at = %(at)s AND (replayed_at IS NULL OR %(again)s)
+RETURNING replayed_at
+"""
+
+AUDIT = """
+INSERT INTO audit (actor, action, subject, after)
+VALUES (%(actor)s, 'dead_letter.replay', %(id)s::text, %(after)s)
 """
 
 
@@ -38,6 +57,26 @@ def write(conn: Conn, dead: DeadLetters) -> int:
         },
     )
     return done.rowcount
+
+
+def claim(conn: Conn, letter: DeadLetter, *, again: bool) -> datetime | None:
+    """Marks a dead letter as replayed and returns when, or None where it is marked already and
+    `again` is not asked.
+
+    To be called before its message is sent, in the transaction that commits after it was: others
+    that would replay it wait at its row, and then find it marked.
+    """
+    key = {name: getattr(letter, name) for name in ("id", "topic", "partition", "offset", "at")}
+    row = conn.execute(CLAIM, key | {"again": again}).fetchone()
+    return None if row is None else row[0]
+
+
+def audit_replay(
+    conn: Conn, letter: DeadLetter, *, actor: str, topic: str, partition: int, offset: int
+) -> None:
+    """Writes down who replayed a dead letter, and where its message is now."""
+    after = Jsonb({"topic": topic, "partition": partition, "offset": offset})
+    conn.execute(AUDIT, {"actor": actor, "id": letter.id, "after": after})
 
 
 def _storable(column: Texts) -> list[str | None]:

@@ -80,6 +80,15 @@ class DeadLetter:
     replayed_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters; what is None is not asked."""
+
+    reason: str | None = None
+    topic: str | None = None
+    replayed: bool | None = None  # False: only those that still wait
+
+
 _LIST_COLUMNS = sql.SQL(
     "transaction_id, event_time, card_token, terminal_id, amount_minor, currency, score, decision,"
     " reasons, model_version, policy_version, scored_at"
@@ -113,10 +122,29 @@ _LABELS = """
     ORDER BY labelled_at DESC, fraud DESC, source
 """
 
-_DEAD_LETTERS = sql.SQL(
-    'SELECT id, topic, partition, "offset", at, reason, field, detail, payload, stored_at,'
-    " replayed_at FROM dead_letter WHERE {conditions} ORDER BY id DESC LIMIT %(limit)s"
+_DEAD_LETTER_COLUMNS = sql.SQL(
+    'id, topic, partition, "offset", at, reason, field, detail, payload, stored_at, replayed_at'
 )
+
+_DEAD_LETTER_FILTERS = {
+    "reason": sql.SQL("reason = %(reason)s"),
+    "topic": sql.SQL("topic = %(topic)s"),
+    "replayed": sql.SQL("(replayed_at IS NOT NULL) = %(replayed)s"),
+}
+
+_DEAD_LETTERS = sql.SQL(
+    "SELECT {columns} FROM dead_letter WHERE {conditions} ORDER BY id DESC LIMIT %(limit)s"
+)
+
+_DEAD_LETTER = sql.SQL("SELECT {columns} FROM dead_letter WHERE id = %(id)s").format(
+    columns=_DEAD_LETTER_COLUMNS
+)
+
+# All at once and ids only: what is replayed and still bad becomes a new dead letter meanwhile, and
+# must not be met again.
+_WAITING = """
+    SELECT id FROM dead_letter WHERE reason = %(reason)s AND replayed_at IS NULL ORDER BY id
+"""
 
 _REVISION_TABLE = "SELECT to_regclass('alembic_version') IS NOT NULL"
 _REVISION = "SELECT version_num FROM alembic_version"
@@ -167,19 +195,31 @@ def labels(conn: Connection[Any], transaction_id: str) -> list[StoredLabel]:
 
 
 def dead_letters(
-    conn: Connection[Any], *, limit: int, reason: str | None = None, after: int | None = None
+    conn: Connection[Any], which: DeadLetterFilter, *, limit: int, after: int | None = None
 ) -> list[DeadLetter]:
     """At most `limit` dead letters, last stored first; `after` is the id of the last one of the
     page before."""
-    where: list[sql.Composable] = [sql.SQL("true")]
-    if reason is not None:
-        where.append(sql.SQL("reason = %(reason)s"))
+    where, values = conditions(_DEAD_LETTER_FILTERS, which)
     if after is not None:
         where.append(sql.SQL("id < %(after)s"))
-    query = _DEAD_LETTERS.format(conditions=sql.SQL(" AND ").join(where))
+        values |= {"after": after}
+    query = _DEAD_LETTERS.format(
+        columns=_DEAD_LETTER_COLUMNS, conditions=sql.SQL(" AND ").join(where)
+    )
     with conn.cursor(row_factory=class_row(DeadLetter)) as cursor:
-        values = {"reason": reason, "after": after, "limit": limit}
-        return cursor.execute(query, values).fetchall()
+        return cursor.execute(query, values | {"limit": limit}).fetchall()
+
+
+def dead_letter(conn: Connection[Any], id: int) -> DeadLetter | None:
+    """One dead letter, or None where there is no such."""
+    with conn.cursor(row_factory=class_row(DeadLetter)) as cursor:
+        return cursor.execute(_DEAD_LETTER, {"id": id}).fetchone()
+
+
+def waiting(conn: Connection[Any], reason: str) -> list[int]:
+    """The ids of all dead letters of a reason that were not replayed yet, first stored first."""
+    with conn.cursor() as cursor:
+        return [int(id) for (id,) in cursor.execute(_WAITING, {"reason": reason})]
 
 
 def schema_revision(conn: Connection[Any]) -> str | None:

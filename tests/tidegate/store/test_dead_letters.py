@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import pytest
 
 from tidegate.schema import DAY, DeadLetters, Reason, texts, to_datetime
-from tidegate.store import dead_letters
-from tidegate.store.connection import Conn
+from tidegate.store import dead_letters, queries
+from tidegate.store.connection import Conn, connect
+from tidegate.store.queries import DeadLetter, DeadLetterFilter
 
 
 def made(*offsets: int, payload: str = "{", field: str | None = None) -> DeadLetters:
@@ -50,3 +54,46 @@ def test_text_that_the_database_refuses_is_made_storable(conn: Conn) -> None:
 
 def test_no_dead_letters_are_no_error(conn: Conn) -> None:
     assert dead_letters.write(conn, made()) == 0
+
+
+def stored(conn: Conn) -> DeadLetter:
+    dead_letters.write(conn, made(7))
+    (letter,) = queries.dead_letters(conn, DeadLetterFilter(), limit=2)
+    return letter
+
+
+def test_a_dead_letter_is_claimed_once_unless_it_is_asked_for_again(conn: Conn) -> None:
+    letter = stored(conn)
+    claimed = dead_letters.claim(conn, letter, again=False)
+    found = queries.dead_letter(conn, letter.id)
+    assert found is not None
+    assert found.replayed_at == claimed is not None
+    assert dead_letters.claim(conn, letter, again=False) is None
+    again = dead_letters.claim(conn, letter, again=True)
+    assert again is not None
+    assert again > claimed
+
+
+def test_of_two_that_claim_the_second_waits_and_gets_nothing(conn: Conn, database: str) -> None:
+    letter = stored(conn)
+    conn.commit()
+    assert dead_letters.claim(conn, letter, again=False) is not None
+    with (
+        connect(database, application_name="second") as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        waits = thread.submit(dead_letters.claim, other, letter, again=False)
+        with pytest.raises(TimeoutError):
+            waits.result(0.3)
+        conn.commit()
+        assert waits.result(10) is None
+
+
+def test_a_replay_is_written_into_the_audit(conn: Conn) -> None:
+    letter = stored(conn)
+    dead_letters.audit_replay(
+        conn, letter, actor="cli:ann", topic="transactions", partition=2, offset=99
+    )
+    rows = conn.execute("SELECT actor, action, subject, before, after FROM audit").fetchall()
+    after = {"topic": "transactions", "partition": 2, "offset": 99}
+    assert rows == [("cli:ann", "dead_letter.replay", str(letter.id), None, after)]

@@ -7,7 +7,7 @@ from psycopg.types.json import Jsonb
 
 from tests.api.rows import at, put_dead_letter, put_label, put_score
 from tidegate.store import queries
-from tidegate.store.queries import DecisionFilter
+from tidegate.store.queries import DeadLetterFilter, DecisionFilter
 
 ALL = DecisionFilter()
 
@@ -109,13 +109,51 @@ def test_labels_come_with_the_standing_one_first(conn):
 
 def test_dead_letters_come_last_stored_first_in_pages_that_meet_each_once(conn):
     for offset in range(10):
-        put_dead_letter(conn, offset, reason="card_number" if offset % 3 == 0 else "malformed")
-    first = queries.dead_letters(conn, limit=4)
+        put_dead_letter(conn, offset)
+    everything = DeadLetterFilter()
+    first = queries.dead_letters(conn, everything, limit=4)
     put_dead_letter(conn, 10)
-    rest = queries.dead_letters(conn, limit=20, after=first[-1].id)
+    rest = queries.dead_letters(conn, everything, limit=20, after=first[-1].id)
     assert [letter.offset for letter in first + rest] == list(range(9, -1, -1))
-    cards = queries.dead_letters(conn, limit=20, reason="card_number")
-    assert [letter.offset for letter in cards] == [9, 6, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("which", "wanted"),
+    [
+        (DeadLetterFilter(reason="card_number"), [3, 0]),
+        (DeadLetterFilter(topic="labels"), [4, 2, 0]),
+        (DeadLetterFilter(replayed=False), [5, 4, 2, 1]),
+        (DeadLetterFilter(replayed=True), [3, 0]),
+        (DeadLetterFilter(reason="malformed", topic="labels", replayed=False), [4, 2]),
+    ],
+)
+def test_dead_letters_are_those_that_were_asked_for(conn, which, wanted):
+    for offset in range(6):
+        put_dead_letter(
+            conn,
+            offset,
+            topic="labels" if offset % 2 == 0 else "transactions",
+            reason="card_number" if offset % 3 == 0 else "malformed",
+            replayed_at=at(100) if offset % 3 == 0 else None,
+        )
+    found = queries.dead_letters(conn, which, limit=20)
+    assert [letter.offset for letter in found] == wanted
+
+
+def test_one_dead_letter_is_read_by_its_id(conn):
+    put_dead_letter(conn, 7)
+    (listed,) = queries.dead_letters(conn, DeadLetterFilter(), limit=1)
+    assert queries.dead_letter(conn, listed.id) == listed
+    assert queries.dead_letter(conn, listed.id + 1) is None
+
+
+def test_those_that_wait_come_in_the_order_they_were_stored(conn):
+    for offset in (5, 3, 9):
+        put_dead_letter(conn, offset)
+    put_dead_letter(conn, 4, replayed_at=at(1))
+    put_dead_letter(conn, 6, reason="bad_time")
+    found = [queries.dead_letter(conn, id) for id in queries.waiting(conn, "malformed")]
+    assert [letter.offset for letter in found] == [5, 3, 9]
 
 
 def test_the_schema_revision_is_none_before_the_first_migration(conn):

@@ -1,0 +1,153 @@
+"""Dead letters sent again: the original message, or a corrected one in its place.
+
+A dead letter keeps its payload redacted, so the original is read again from its topic. Two steps,
+for the first may take seconds and needs no database: `prepare` finds the message, `send` sends it
+and marks the letter. Where the commit after it fails, the message is there and the letter is not
+marked; replayed once more it is a repeat, which the flow knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidegate import decode
+from tidegate.kafka.single import Headers, Original, Outgoing, Single
+from tidegate.schema import BadMessage, Reason, to_datetime, to_micros
+from tidegate.settings import Topics
+from tidegate.store import dead_letters
+from tidegate.store.connection import Conn
+from tidegate.store.queries import DeadLetter
+
+HEADER = "tidegate-replay"  # its value is the dead letter's id
+LARGEST = 65_536  # bytes of a corrected message
+
+
+class CannotReplay(ValueError):
+    """Why a dead letter cannot be replayed as asked; one line that holds nothing of a message."""
+
+
+class AlreadyReplayed(CannotReplay):
+    """It was replayed before, and nobody asked for it to be replayed again."""
+
+    def __init__(self, id: int, at: datetime | None) -> None:
+        when = "" if at is None else f" at {at.isoformat(timespec='seconds')}"
+        super().__init__(f"dead letter {id} was replayed{when} already: ask for it again")
+
+
+class BadCorrection(CannotReplay):
+    """The corrected message breaks the contract, too. reason, field and detail as of a
+    `tidegate.schema.BadMessage`."""
+
+    def __init__(self, reason: Reason, field: str | None, detail: str) -> None:
+        super().__init__(f"the corrected message is refused: {BadMessage(reason, field, detail)}")
+        self.reason = reason
+        self.field = field
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A dead letter that was replayed, and where its message is now."""
+
+    id: int
+    topic: str
+    partition: int
+    offset: int
+    replayed_at: datetime  # aware, UTC
+
+
+def prepare(
+    letter: DeadLetter, topics: Topics, kafka: Single, *, correction: bytes | None, again: bool
+) -> Outgoing:
+    """The message to send for a dead letter: the bytes, key and headers of the original, or the
+    correction with the original's key if that can still be read.
+
+    Raises `CannotReplay` (`AlreadyReplayed`, `BadCorrection`) and `KafkaFailed`.
+    """
+    if letter.replayed_at is not None and not again:
+        raise AlreadyReplayed(letter.id, letter.replayed_at)
+    if letter.topic not in (topics.transactions, topics.labels):
+        raise CannotReplay(
+            f"dead letter {letter.id} is of {letter.topic!r}: only messages of the topics"
+            f" {topics.transactions} and {topics.labels} can be replayed"
+        )
+    if correction is not None:
+        _check(correction, labels=letter.topic == topics.labels)
+    try:
+        original = _original(letter, kafka)
+    except CannotReplay:
+        if correction is None:
+            raise
+        if not kafka.has(letter.topic):  # a producer might make it, or wait for it in vain
+            raise CannotReplay(f"there is no topic {letter.topic} (any more)") from None
+        return Outgoing(letter.topic, None, correction, None, _mark([], letter))
+    value = original.value if correction is None else correction
+    # A correction's headers are its own: the original's may describe its content.
+    headers = original.headers if correction is None else []
+    # To its own partition: who wrote it may have another way to choose one for a key.
+    return Outgoing(letter.topic, letter.partition, value, original.key, _mark(headers, letter))
+
+
+def send(
+    conn: Conn, letter: DeadLetter, message: Outgoing, kafka: Single, *, actor: str, again: bool
+) -> Replayed:
+    """Sends the message of a dead letter, marks it replayed and writes who did it, in the
+    transaction that the caller has opened, and commits at once after it, or rolls back.
+
+    Raises `AlreadyReplayed` where somebody else was faster, and `KafkaFailed`.
+    """
+    # Marked first: that holds others off, and a database that refuses does so before anything is
+    # sent. Nobody sees the mark before the commit.
+    replayed_at = dead_letters.claim(conn, letter, again=again)
+    if replayed_at is None:
+        raise AlreadyReplayed(letter.id, None)
+    placed = kafka.send(message)
+    dead_letters.audit_replay(
+        conn,
+        letter,
+        actor=actor,
+        topic=placed.topic,
+        partition=placed.partition,
+        offset=placed.offset,
+    )
+    return Replayed(letter.id, placed.topic, placed.partition, placed.offset, replayed_at)
+
+
+def _check(correction: bytes, *, labels: bool) -> None:
+    if len(correction) > LARGEST:
+        raise BadCorrection(Reason.OUT_OF_RANGE, None, f"longer than {LARGEST:,} bytes")
+    bad = decode.labels([correction]).bad if labels else decode.transactions([correction]).bad
+    if bad:
+        raise BadCorrection(bad[0].reason, bad[0].field, bad[0].detail)
+
+
+def _original(letter: DeadLetter, kafka: Single) -> Original:
+    """The message that the letter is about. Raises `CannotReplay` where it cannot be had."""
+    where = f"{letter.topic} {letter.partition}:{letter.offset}"
+    way_out = "give the corrected message"
+    if letter.partition < 0 or letter.offset < 0:
+        raise CannotReplay(f"dead letter {letter.id} has no original in Kafka: {way_out}")
+    original = kafka.read(letter.topic, letter.partition, letter.offset)
+    if original is None:
+        raise CannotReplay(
+            f"the original of dead letter {letter.id} is no longer at {where}: {way_out}"
+        )
+    if original.at != to_micros(letter.at) // 1000:
+        at = "no time" if original.at is None else _shown(original.at)
+        raise CannotReplay(
+            f"at {where} there is another message now, of {at} and not of"
+            f" {_shown(to_micros(letter.at) // 1000)}, so the topic was made anew: {way_out}"
+        )
+    return original
+
+
+def _shown(millis: int) -> str:
+    try:
+        return to_datetime(millis * 1000).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError):  # a producer may give any number
+        return f"{millis} ms"
+
+
+def _mark(headers: Headers, letter: DeadLetter) -> Headers:
+    return [*headers, (HEADER, str(letter.id).encode())]
