@@ -23,6 +23,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from dataflows.feedback import LabelBook, examples
 from dataflows.flight import NEVER, Flight, Waiting, answer
 from dataflows.messages import Origin, Step, no_rows, nothing_served, order_of
+from dataflows.noting import noting
 from dataflows.store import History
 from tidegate.readers import Chunk, TransactionFile
 from tidegate.schema import HOUR, Batch, DeadLetters, Examples, Ints, Labels, Served
@@ -87,6 +88,7 @@ class FileSource(FixedPartitionedSource[Step, dict[str, Any]]):
         """There is one."""
         return [_PART]
 
+    @noting
     def build_part(
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
     ) -> StatefulSourcePartition[Step, dict[str, Any]]:
@@ -117,6 +119,7 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         self._least_sent = NEVER  # event time, since the question ahead was asked
         self._stream = self._steps()
 
+    @noting
     def next_batch(self) -> list[Step]:
         if self._stop.is_set():
             raise StopIteration

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from dataflows.database import DatabaseHistory, DatabaseWriter, count
 from dataflows.engine import execute
 from dataflows.feedback import LabelBook
 from dataflows.files import FileSource, Input, OtherFile, open_files
+from dataflows.lease import Lease
 from dataflows.messages import Outcome
+from dataflows.noting import forget, noted
 from dataflows.recovery import RecoveryMismatch, prepare
 from dataflows.routes import Routes
 from dataflows.scoring import FLOW, STATEFUL, Plan, build
@@ -29,6 +32,7 @@ from tidegate import metrics
 from tidegate.readers import LabelFile, UnreadableFile
 from tidegate.schema import DAY, Labels, nothing
 from tidegate.store import connection, progress
+from tidegate.store.lease import AnotherCluster
 
 __all__ = ["KNOWN", "Run", "RunFailed", "read_input", "run", "run_worker", "work"]
 
@@ -36,6 +40,7 @@ OnStored = Callable[[Sequence[Outcome]], None]
 
 # What a flow cannot go on from, and says in one line.
 KNOWN = (
+    AnotherCluster,
     OtherFile,
     RecoveryMismatch,
     BadState,
@@ -92,13 +97,19 @@ def run(given: Run, on_stored: OnStored = lambda outcomes: None) -> bool:
             )
             return _take_generation(given, fresh)
 
-        if given.workers == 1:
-            return work(given, generation(), 0, [], on_stored)
-        return supervise(
-            given.workers,
-            lambda: {"run": asdict(given), "generation": generation()},
-            passing=(psycopg.OperationalError,),  # while the database is away
-        )
+        def job(lease: Lease) -> dict[str, Any]:
+            lease.require()  # or a restart would take over from who has taken over from us
+            return {"run": asdict(given), "generation": generation()}
+
+        # Before anything is changed, so that a start by mistake does not disturb what runs.
+        with Lease(given.database_url) as lease:
+            if given.workers == 1:
+                return work(given, generation(), 0, [], on_stored)
+            return supervise(
+                given.workers,
+                partial(job, lease),
+                passing=(psycopg.OperationalError,),  # while the database is away
+            )
 
 
 def read_input(given: Run) -> Input:
@@ -160,14 +171,16 @@ def run_worker(line: str) -> None:
 @contextmanager
 def _one_line() -> Iterator[None]:
     """Turns what is known to go wrong into RunFailed, from however deep in the flow it came."""
+    forget()
     try:
         yield
     except BaseException as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, KNOWN):
-                raise RunFailed(str(cause)) from error
-            cause = cause.__cause__ or cause.__context__
+        causes: list[BaseException | None] = [error, noted()]
+        for cause in causes:
+            while cause is not None:
+                if isinstance(cause, KNOWN):
+                    raise RunFailed(str(cause)) from error
+                cause = cause.__cause__ or cause.__context__
         raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from dataflows.messages import Outcome
+from dataflows.noting import noting
 from dataflows.store import Writer, partitions
 from tidegate import metrics
 
@@ -15,10 +16,12 @@ class _Partition(StatefulSinkPartition[Outcome, int]):
         self._writer = writer
         writer.begin(name, resumed)
 
+    @noting
     def write_batch(self, values: list[Outcome]) -> None:
         # Steps of one shard come in order, but Bytewax does not promise it for what it merges.
         self._writer.write(self._name, sorted(values, key=lambda outcome: outcome.number))
 
+    @noting
     def snapshot(self) -> int:
         with metrics.SNAPSHOT_SECONDS.time():
             return self._writer.settle(self._name)
@@ -43,6 +46,7 @@ class OutcomeSink(FixedPartitionedSink[Outcome, int]):
         """A partition of its own for each key."""
         return self._index[item_key]
 
+    @noting
     def build_part(
         self, step_id: str, for_part: str, resume_state: int | None
     ) -> StatefulSinkPartition[Outcome, int]:

@@ -235,14 +235,76 @@ def test_a_killed_worker_is_started_again_with_the_others_as_if_nothing_had_happ
     place.assert_no_orphans()
 
 
-def test_a_second_cluster_fences_the_first(place: Place, world: World) -> None:
-    first = place.start(1)
+def test_a_second_cluster_is_refused_and_the_first_finishes_undisturbed(
+    place: Place, world: World
+) -> None:
+    first = place.start(2)
     place.wait_until_scored(ROWS // 4, first)
+    with cleared(beside(place)) as other, halted(place):
+        second = other.start(1)
+        _, said = second.communicate(timeout=PATIENCE)
+        assert second.returncode == 1, said
+        last = said.strip().splitlines()[-1]
+        assert last.startswith("tidegate: another cluster (generation 1, started 20")
+        assert last.endswith(" is running on this database: stop it first")
+        assert not (other.data / "recovery").exists()
+    _, said = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 0, said
+    assert "start again" not in said
+    assert_as_undisturbed(place, world)
+
+
+def test_a_cluster_that_lost_its_lease_to_another_is_fenced(place: Place, world: World) -> None:
+    first = place.start(2)
+    place.wait_until_scored(ROWS // 4, first)
+    with cleared(beside(place)) as other:
+        with halted(place):  # so that it cannot take the lease again at once
+            (holder,) = lease_sessions(place)
+            second = other.start(1)
+            deadline = time.monotonic() + PATIENCE
+            while not (waiting := lease_sessions(place) - {holder}):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            query(place.database, "SELECT pg_terminate_backend(%s)", [holder])
+            while set(query(place.database, LEASE_HOLDER)) != {(pid,) for pid in waiting}:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        _, said = first.communicate(timeout=PATIENCE)
+        assert first.returncode == 1, said
+        assert "has taken over" in said.strip().splitlines()[-1]
+        place.assert_no_orphans()
+        _, said = second.communicate(timeout=PATIENCE)
+        assert second.returncode == 0, said
+    assert stored(place.database)["score"] == world.stored["score"]
+
+
+LEASE_HOLDER = """
+SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
+WHERE locktype = 'advisory' AND granted AND datname = current_database()
+"""
+
+
+@contextmanager
+def halted(place: Place) -> Iterator[None]:
+    """Its processes stand still meanwhile: there, and not done before we have looked."""
+    processes = place.processes()
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+def lease_sessions(place: Place) -> set[int]:
+    sessions = """SELECT pid FROM pg_stat_activity
+        WHERE application_name = 'tidegate-lease' AND datname = current_database()"""
+    return {pid for (pid,) in query(place.database, sessions)}
+
+
+def beside(place: Place) -> Place:
+    """The same files and database with another data directory."""
     other = Place(place.database, place.data.parent / "other", place.paths)
     other.data.mkdir()
-    with cleared(other):
-        other.finish(1)
-        _, said = first.communicate(timeout=PATIENCE)
-    assert first.returncode == 1
-    assert "has taken over" in said.strip().splitlines()[-1]
-    assert stored(place.database)["score"] == world.stored["score"]
+    return other
