@@ -10,15 +10,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
+import numpy as np
 import psycopg
 
-from dataflows.messages import Outcome
+from dataflows.messages import Marks, Outcome, Repeated
+from dataflows.publisher import Publisher
 from tidegate import metrics
+from tidegate.kafka.outgoing import Stored, stored
 from tidegate.schema import Decision, Labels, Served
 from tidegate.store import connection, dead_letters, decisions, labels, models, progress, served
 from tidegate.store.connection import Conn
@@ -28,12 +31,15 @@ log = logging.getLogger(__name__)
 MOST_QUEUED = 32_768  # rows that may wait for the writer; beyond, the sink blocks
 _MOST_AT_ONCE = 16_384  # rows of one transaction
 _POLL = 0.002  # seconds between two looks at how far the sink has come
+_MARKS_POLL = 0.01  # the same for how far the sources are stored
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between tries while the database is away
 
 # What passes by itself: a lost or refused connection, a restart, a full disk, a deadlock.
 _PASSING = (psycopg.OperationalError, psycopg.InterfaceError)
 
 T = TypeVar("T")
+
+Standing = Mapping[tuple[str, int], Stored]  # by id and event time
 
 
 class _Link:
@@ -75,9 +81,11 @@ class _Link:
 
 
 class DatabaseWriter:
-    """Stores outcomes in order, as many as are waiting in one transaction; fenced by generation.
+    """Stores outcomes in order, as many as are waiting in one transaction, and then publishes
+    what stands; fenced by generation.
 
-    on_stored is called from the writer's thread with the outcomes of every commit.
+    publisher: None where there is no Kafka to publish to. on_stored is called from the writer's
+    thread with the outcomes of every commit.
     """
 
     def __init__(
@@ -85,8 +93,10 @@ class DatabaseWriter:
         url: str,
         generation: int,
         on_stored: Callable[[Sequence[Outcome]], None] = lambda outcomes: None,
+        publisher: Publisher | None = None,
     ) -> None:
         self._generation = generation
+        self._publisher = publisher
         self._on_stored = on_stored
         self._closed = threading.Event()
         self._link = _Link(url, "tidegate-sink", self._closed)
@@ -94,8 +104,9 @@ class DatabaseWriter:
         self._changed = threading.Condition()
         self._queue: deque[tuple[str, Outcome]] = deque()
         self._queued_rows = 0
-        self._taken: dict[str, int] = {}
-        self._stored: dict[str, int] = {}
+        self._last: dict[str, int] = {}  # the last step taken for each partition
+        self._taken = 0  # outcomes so far
+        self._done = 0  # of them, those that are stored and handed to the publisher
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="tidegate-sink", daemon=True)
         self._thread.start()
@@ -105,7 +116,7 @@ class DatabaseWriter:
         `progress.Fenced`."""
         self._begin.work(lambda conn: progress.begin(conn, self._generation, partition, sequence))
         with self._changed:
-            self._taken[partition] = self._stored[partition] = -1 if sequence is None else sequence
+            self._last[partition] = -1 if sequence is None else sequence
 
     def write(self, partition: str, outcomes: list[Outcome]) -> None:
         """Queues outcomes; blocks while the queue is full. Raises what stopped the writer."""
@@ -115,16 +126,26 @@ class DatabaseWriter:
             for outcome in outcomes:
                 self._queue.append((partition, outcome))
                 self._queued_rows += _rows(outcome)
-                self._taken[partition] = outcome.number
+                self._last[partition] = outcome.number
+            self._taken += len(outcomes)
             self._changed.notify_all()
 
     def settle(self, partition: str) -> int:
-        """Waits until everything taken for the partition is durable; gives its last step."""
-        with self._changed:
-            taken = self._taken[partition]
-            self._changed.wait_for(lambda: self._stored[partition] >= taken or self._failure)
-            self._raise_failure()
-            return taken
+        """Waits until everything taken so far is durable, and acknowledged where it is published;
+        gives the partition's last step."""
+        while True:
+            with self._changed:
+                taken = self._taken
+                self._changed.wait_for(lambda: self._done >= taken or self._failure)
+                self._raise_failure()
+                last = self._last[partition]
+            if self._publisher is None:
+                return last
+            self._publisher.flush()
+            refused = self._publisher.refused()
+            if refused is None:
+                return last
+            self.write(partition, [Outcome(last, dead=refused)])
 
     def close(self) -> None:
         """Ends the thread once the queue is empty, or at once when the database is away."""
@@ -142,11 +163,14 @@ class DatabaseWriter:
     def _run(self) -> None:
         try:
             while taken := self._next():
-                self._link.work(lambda conn, taken=taken: self._store(conn, taken))  # type: ignore[misc]
-                self._on_stored([outcome for _, outcome in taken])
+                standing = self._link.work(lambda conn, taken=taken: self._store(conn, taken))  # type: ignore[misc]
+                outcomes = [outcome for _, outcome in taken]
+                self._on_stored(outcomes)
+                if self._publisher is not None:
+                    _publish(self._publisher, outcomes, standing)
                 with self._changed:
-                    self._queued_rows -= sum(_rows(outcome) for _, outcome in taken)
-                    self._stored |= {partition: outcome.number for partition, outcome in taken}
+                    self._queued_rows -= sum(map(_rows, outcomes))
+                    self._done += len(outcomes)
                     self._changed.notify_all()
         except BaseException as error:
             with self._changed:
@@ -163,7 +187,9 @@ class DatabaseWriter:
                 rows += _rows(taken[-1][1])
             return taken
 
-    def _store(self, conn: Conn, taken: list[tuple[str, Outcome]]) -> None:
+    def _store(self, conn: Conn, taken: list[tuple[str, Outcome]]) -> Standing:
+        """Stores the outcomes; gives the decisions that stand in place of theirs, and those of
+        repeats, where there is somebody to tell."""
         progress.advance(
             conn, self._generation, {partition: outcome.number for partition, outcome in taken}
         )
@@ -171,7 +197,8 @@ class DatabaseWriter:
         versions = {o.version.version: o.version for o in outcomes if o.version is not None}
         for version in versions.values():
             models.write_version(conn, version)
-        decisions.write(conn, [o.decisions for o in outcomes if o.decisions is not None])
+        parts = [o.decisions for o in outcomes if o.decisions is not None]
+        inserted = decisions.write(conn, parts)
         told = [o.labels for o in outcomes if o.labels is not None]
         if told:
             labels.write(conn, Labels.concat(told))
@@ -179,19 +206,39 @@ class DatabaseWriter:
             if outcome.dead is not None:
                 dead_letters.write(conn, outcome.dead)
         models.write_metrics(conn, [metric for o in outcomes for metric in o.metrics])
+        marks: dict[tuple[str, int], int] = {}
+        for outcome in outcomes:
+            marks |= outcome.marks
+        progress.mark(conn, self._generation, marks)
+        if self._publisher is None:
+            return {}
+        asked = [(o.repeated.transaction_id, o.repeated.event_time) for o in outcomes if o.repeated]
+        if inserted < sum(map(len, parts)):
+            # Something was decided before, in this transaction or in an earlier life.
+            asked += [(part.batch.transaction_id, part.batch.event_time) for part in parts]
+        ids = [name for names, _ in asked for name in names.tolist()]
+        if not ids:
+            return {}
+        times = [at for _, times in asked for at in times.tolist()]
+        rows = decisions.standing(conn, ids, times)
+        return {place: Stored(*row) for place, row in rows.items()}
 
 
 class DatabaseHistory:
     """Answers what was served from the database, one question after the other."""
 
-    def __init__(self, url: str, partitions: Sequence[str]) -> None:
+    def __init__(self, url: str, partitions: Sequence[str], generation: int = 0) -> None:
         self._partitions = partitions
+        self._generation = generation
         self._closed = threading.Event()
         self._link = _Link(url, "tidegate-history", self._closed)
         self._thread = ThreadPoolExecutor(1, "tidegate-history")
         self._durable = -1
         self._asked: Future[dict[str, int]] | None = None
         self._asked_at = 0.0
+        self._marks: Marks = {}
+        self._marks_asked: Future[dict[tuple[str, int], int]] | None = None
+        self._marks_asked_at = 0.0
 
     def durable(self) -> int:
         """The last step of which everything was durable when last looked; looks again for the
@@ -204,6 +251,19 @@ class DatabaseHistory:
             self._durable = min(stored.get(name, -1) for name in self._partitions)
             self._asked, self._asked_at = None, time.monotonic()
         return self._durable
+
+    def marks(self) -> Marks:
+        """How far the messages of Kafka's partitions were stored by this generation when last
+        looked; looks again for the next time."""
+        if self._marks_asked is None:
+            if time.monotonic() - self._marks_asked_at >= _MARKS_POLL:
+                self._marks_asked = self._ask(
+                    lambda conn: progress.read_marks(conn, self._generation)
+                )
+        elif self._marks_asked.done():
+            self._marks = self._marks_asked.result()
+            self._marks_asked, self._marks_asked_at = None, time.monotonic()
+        return self._marks
 
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until (microseconds), by event time and id."""
@@ -221,6 +281,27 @@ class DatabaseHistory:
 
     def _ask(self, job: Callable[[Conn], T]) -> Future[T]:
         return self._thread.submit(self._link.work, job)
+
+
+def _publish(publisher: Publisher, outcomes: Sequence[Outcome], standing: Standing) -> None:
+    for outcome in outcomes:
+        if outcome.decisions is not None:
+            rows = stored(outcome.decisions)
+            if standing:
+                rows = (standing.get((row.transaction_id, row.event_time), row) for row in rows)
+            publisher.publish(rows, outcome.envelope)
+        if outcome.repeated is not None:
+            _publish_repeated(publisher, outcome.repeated, standing)
+        if outcome.dead is not None:
+            publisher.bury(outcome.dead)
+
+
+def _publish_repeated(publisher: Publisher, repeated: Repeated, standing: Standing) -> None:
+    places = list(zip(repeated.transaction_id, repeated.event_time.tolist(), strict=True))
+    # One that is not there any more was deleted, being too old.
+    there = np.array([place in standing for place in places], np.bool_)
+    envelope = None if repeated.envelope is None else repeated.envelope.take(there)
+    publisher.publish([standing[place] for place in places if place in standing], envelope)
 
 
 def count(outcomes: Sequence[Outcome]) -> None:

@@ -78,15 +78,31 @@ def examples(
     place = {name: row for row, name in enumerate(labelled.transaction_id.tolist())}
     found = np.array([place[name] for name in book.labels.transaction_id[rows]], np.int64)
     payments = labelled.take(found)
+    told = of_labels(payments, book.before[rows], book.labels.fraud[rows], mature)
+    grown = of_maturity(matured, book.views(matured.transaction_id.tolist(), now))
+    return together(told, grown)
+
+
+def of_labels(
+    payments: Served, before: npt.NDArray[np.int8], fraud: Bools, mature: int
+) -> Examples:
+    """Examples of labelled payments. before: the `View` that each label found, maturity apart;
+    fraud: what it says; mature: payments made by then had matured before (microseconds)."""
     old = payments.event_time <= mature
-    before = book.before[rows].copy()
-    before[old & (before == View.UNKNOWN)] = View.GENUINE
+    before = np.where(old & (before == View.UNKNOWN), np.int8(View.GENUINE), before)
     # A young payment's label is for the profiles alone; the learners get it when it is mature.
-    told = _examples(payments, before, book.labels.fraud[rows], old)
+    told = _examples(payments, before, fraud, old)
     # A label that says what is believed already teaches nothing new.
-    told = told.take(told.before != told.fraud)
-    views = book.views(matured.transaction_id.tolist(), now)
-    grown = _examples(matured, views, views == View.FRAUD, np.ones(len(matured), np.bool_))
+    return told.take(told.before != told.fraud)
+
+
+def of_maturity(matured: Served, views: npt.NDArray[np.int8]) -> Examples:
+    """Examples of payments that reach maturity. views: what labels say of each, a `View`."""
+    return _examples(matured, views, views == View.FRAUD, np.ones(len(matured), np.bool_))
+
+
+def together(told: Examples, grown: Examples) -> Examples:
+    """Examples of labels and of maturity, by event time and id."""
     parts = [part for part in (told, grown) if len(part)]
     if not parts:
         return told

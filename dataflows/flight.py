@@ -50,6 +50,18 @@ class Flight:
             yield None
             self._land()
 
+    def room_now(self) -> bool:
+        """Whether another step may be sent; for a caller that comes again by itself."""
+        if self._rows > MOST_ROWS // 2 or len(self._steps) > MOST_STEPS // 2:
+            self._land()
+        return self._rows <= MOST_ROWS and len(self._steps) <= MOST_STEPS
+
+    def landed(self, number: int) -> bool:
+        """Whether the store has the step and all before it, as far as is known."""
+        if self._steps and self._steps[0][0] <= number:
+            self._land()
+        return not self._steps or self._steps[0][0] > number
+
     def durable(self, number: int) -> Waiting[None]:
         """Waits until the store has the step and all before it."""
         self._land()

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from dataflows.messages import Outcome, nothing_served, order_of
+from dataflows.messages import Marks, Outcome, nothing_served, order_of
 from tidegate.schema import Decisions, Served
 
 
@@ -27,6 +27,7 @@ class MemoryStore:
         self._on_decisions = on_decisions
         self._parts: deque[tuple[int, int, Served]] = deque()  # least and greatest event time
         self._newest = 0
+        self._marks: dict[tuple[str, int], int] = {}
 
     def begin(self, partition: str, sequence: int | None) -> None:
         """Nothing outlives the process, so there is nothing to resume."""
@@ -34,6 +35,7 @@ class MemoryStore:
     def write(self, partition: str, outcomes: list[Outcome]) -> None:
         """Takes outcomes in; they are there at once."""
         for outcome in outcomes:
+            self._marks.update(outcome.marks)
             if outcome.decisions is not None:
                 self._take(outcome.decisions)
             self._last[partition] = outcome.number
@@ -45,6 +47,10 @@ class MemoryStore:
     def durable(self) -> int:
         """The last step of which everything is there."""
         return min(self._last.values())
+
+    def marks(self) -> Marks:
+        """How far the messages of Kafka's partitions have come."""
+        return self._marks
 
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until, by event time and id."""

@@ -9,14 +9,17 @@ through the source.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import bytewax.operators as op
-from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from dataflows.live.order import OrderStep
+from dataflows.live.slots import Keyed
 from dataflows.messages import Outcome, Step
 from dataflows.routes import Routes
 from dataflows.steps import CardStep, LearnStep, ScoreStep, TerminalStep
@@ -26,7 +29,9 @@ FLOW = "tidegate"
 
 # Names of the steps that have state. A recovery store knows its contents by them: whoever renames
 # one loses its state, so `dataflows.recovery` refuses a store that has others.
-STATEFUL = ("stream", "cards", "terminals", "learn", "score", "store")
+_STATEFUL = ("cards", "terminals", "learn", "score", "store")
+FROM_FILES = ("stream", *_STATEFUL)
+FROM_KAFKA = ("slots", "order", *_STATEFUL)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,28 @@ class Plan:
 
 
 def build(source: Source[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) -> Dataflow:
-    """The graph from a source of steps to a sink of outcomes."""
+    """The graph from a source of steps, as files give them, to a sink of outcomes."""
+    flow = Dataflow(FLOW)
+    _score(op.input("stream", flow, source), sink, plan)
+    return flow
+
+
+def build_live(
+    source: Source[Keyed],
+    order: Callable[[bytes | None], OrderStep],
+    sink: Sink[tuple[str, Outcome]],
+    plan: Plan,
+) -> Dataflow:
+    """The graph from slots, which read Kafka's partitions, over the one step that puts what they
+    read in order, to a sink of outcomes."""
+    flow = Dataflow(FLOW)
+    pieces = op.input("slots", flow, source)
+    ordered = op.stateful_batch("order", pieces, order)
+    _score(op.key_rm("steps", ordered), sink, plan)
+    return flow
+
+
+def _score(stream: Stream[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) -> None:
     route = Routes(plan.shards)
 
     def cards(state: bytes | None) -> CardStep:
@@ -51,9 +77,6 @@ def build(source: Source[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) -> 
 
     def score(state: bytes | None) -> ScoreStep:
         return ScoreStep(state, plan.policy)
-
-    flow = Dataflow(FLOW)
-    stream = op.input("stream", flow, source)
 
     by_card = op.flat_map("by_card", stream, route.cards)
     with_card = op.stateful_batch("cards", by_card, cards)
@@ -73,4 +96,3 @@ def build(source: Source[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) -> 
     facts = op.map("facts", stream, route.facts)
     measured = op.flat_map("measured", learned, route.measured)
     op.output("store", op.merge("outcomes", scored, facts, measured), sink)
-    return flow

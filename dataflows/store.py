@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from dataflows.messages import Outcome
+from dataflows.messages import Marks, Outcome
 from tidegate.schema import Served
 
 FACTS = "facts"  # the sink partition of labels and dead letters
@@ -43,6 +43,9 @@ class History(Protocol):
 
     def durable(self) -> int:
         """The last step of which everything is durable, -1 when there is none."""
+
+    def marks(self) -> Marks:
+        """How far the messages of Kafka's partitions are stored, as far as is known."""
 
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until (microseconds), by event time and id."""

@@ -80,6 +80,23 @@ CONSUMER_LAG = Gauge(
     ["topic", "partition"],
     registry=REGISTRY,
 )
+KAFKA_REACHABLE = Gauge(
+    "tidegate_kafka_reachable",
+    "1 when a Kafka broker answered last time, else 0.",
+    registry=REGISTRY,
+)
+KAFKA_SKIPPED = Counter(
+    "tidegate_kafka_skipped_messages_total",
+    "Messages that the broker had deleted before they were read.",
+    ["topic"],
+    registry=REGISTRY,
+)
+PUBLISHED = Counter(
+    "tidegate_published_messages_total",
+    "Messages that a broker has acknowledged, by what they are: decision, alert or dead_letter.",
+    ["kind"],
+    registry=REGISTRY,
+)
 MODEL_AVERAGE_PRECISION = Gauge(
     "tidegate_model_average_precision",
     "Average precision of a model over its last labelled transactions, tested before learned.",

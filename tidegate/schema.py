@@ -71,6 +71,7 @@ class Reason(StrEnum):
     NEGATIVE_AMOUNT = "negative_amount"
     CARD_NUMBER = "card_number"  # a primary account number where a token belongs
     UNKNOWN_VALUE = "unknown_value"  # not one of a closed list (channel, label source)
+    REFUSED = "refused"  # an outgoing message that Kafka did not take: too large, not allowed
     ID_REUSED = "id_reused"  # a transaction id seen within 24 hours, with other content
 
 

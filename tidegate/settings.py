@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 
 from tidegate.environment import Given, SettingError, masked_url, shown
@@ -130,6 +131,18 @@ class Kafka:
     # Properties for librdkafka, as it names them; may hold passwords.
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
     topics: Topics = field(default_factory=Topics)
+    # Where a first start begins to read: earliest, latest, or a time (RFC 3339).
+    start: str = "earliest"
+    slots: int = 16  # that partitions are dealt to, 1 to 64; fixed with the recovery store
+
+    def __post_init__(self) -> None:
+        _within("TIDEGATE_KAFKA_SLOTS", self.slots, 1, 64)
+        if self.start not in ("earliest", "latest") and not _is_time(self.start):
+            raise SettingError(
+                "TIDEGATE_KAFKA_START",
+                f"is {shown(self.start)}: earliest, latest or a time with its offset from UTC, "
+                "such as 2026-01-31T00:00:00Z, is allowed",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +210,8 @@ class Settings:
             brokers=given.brokers("KAFKA_BROKERS"),
             config=given.kafka_config("KAFKA_CONFIG"),
             topics=topics,
+            start=given.text("KAFKA_START", default.kafka.start),
+            slots=given.whole("KAFKA_SLOTS", default.kafka.slots),
         )
         monitoring = Monitoring(
             metrics_port=given.whole("METRICS_PORT", 0) or None,
@@ -212,6 +227,13 @@ def _within(variable: str, value: float, low: float, high: float, unit: str = ""
     if not low <= value <= high:
         allowed = f"{low:g} to {high:g} {unit}".rstrip()
         raise SettingError(variable, f"is {value:.15g}: {allowed} is allowed")
+
+
+def _is_time(value: str) -> bool:
+    try:
+        return datetime.fromisoformat(value).utcoffset() is not None
+    except ValueError:
+        return False
 
 
 def _one_of(variable: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
-from typing import cast
+from typing import Any, cast
 from uuid import UUID, uuid5
 
 import msgspec
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.schema import Decision, Decisions, Texts
-from tidegate.store.connection import POSTGRES_EPOCH, Conn
+from tidegate.store.connection import POSTGRES_EPOCH, Conn, Micros, MicrosLoader
 
 # Alerts derive their id from their transaction's in this namespace. It must never change: a
 # transaction written twice would raise two alerts.
@@ -73,6 +73,14 @@ SELECT count(*) FROM inserted
 """
 
 
+STANDING = """
+SELECT s.transaction_id, s.event_time, s.score, s.decision, s.reasons, s.model_version,
+       s.scored_at, s.amount_minor, s.currency, s.card_token, s.terminal_id, s.merchant_id
+FROM unnest(%(ids)s::text[], %(times)b::timestamptz[]) AS asked (transaction_id, event_time)
+JOIN score AS s USING (transaction_id, event_time)
+"""
+
+
 def alert_id(transaction_id: str) -> UUID:
     """The id of a transaction's alert: the same however often it is written."""
     return uuid5(ALERTS, transaction_id)
@@ -97,6 +105,17 @@ def write(conn: Conn, parts: Sequence[Decisions]) -> int:
             copy.write(_TRAILER)
         (inserted,) = cur.execute(STORE_INCOMING).fetchone() or (0,)
         return int(inserted)
+
+
+def standing(
+    conn: Conn, ids: Sequence[str], times: Sequence[int]
+) -> dict[tuple[str, int], tuple[Any, ...]]:
+    """The decisions that are stored for these ids and event times (microseconds since the epoch),
+    by id and time; a row is as in STANDING, times in microseconds too."""
+    with conn.cursor(binary=True) as cur:
+        cur.adapters.register_loader("timestamptz", MicrosLoader)
+        cur.execute(STANDING, {"ids": list(ids), "times": [Micros(at) for at in times]})
+        return {(row[0], row[1]): row for row in cur}
 
 
 # PostgreSQL's binary COPY format: a header, rows of fields that each begin with their length in

@@ -52,6 +52,19 @@ WHERE p.partition = n.partition
 
 READ = "SELECT partition, sequence FROM sink_progress"
 
+MARK = """
+INSERT INTO source_progress (topic, partition, generation, "offset")
+SELECT topic, partition, %(generation)s, "offset"
+FROM unnest(%(topics)s::text[], %(partitions)s::bigint[], %(offsets)s::bigint[])
+    AS n (topic, partition, "offset")
+ON CONFLICT (topic, partition) DO UPDATE
+SET generation = excluded.generation, "offset" = excluded."offset", updated_at = now()
+"""
+
+READ_MARKS = """
+SELECT topic, partition, "offset" FROM source_progress WHERE generation = %(generation)s
+"""
+
 NONE_YET = -1  # the sequence of a partition that has stored nothing
 
 
@@ -117,6 +130,29 @@ def advance(conn: Conn, generation: int, sequences: Mapping[str, int]) -> None:
 def read(conn: Conn) -> dict[str, int]:
     """The stored sequence of every partition; -1 where nothing is stored yet."""
     return dict(conn.execute(READ).fetchall())
+
+
+def mark(conn: Conn, generation: int, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Says up to which offset (of the next message) everything of each topic and partition is
+    stored; in the transaction that stores it, after `advance`."""
+    if not offsets:
+        return
+    places = sorted(offsets)  # in one order everywhere, as rows are locked
+    conn.execute(
+        MARK,
+        {
+            "generation": generation,
+            "topics": [topic for topic, _ in places],
+            "partitions": [partition for _, partition in places],
+            "offsets": [offsets[place] for place in places],
+        },
+    )
+
+
+def read_marks(conn: Conn, generation: int) -> dict[tuple[str, int], int]:
+    """What this generation has marked so far, by topic and partition."""
+    rows = conn.execute(READ_MARKS, {"generation": generation})
+    return {(topic, partition): offset for topic, partition, offset in rows}
 
 
 def _fenced(own: int, newest: int | None) -> str:

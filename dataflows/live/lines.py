@@ -1,0 +1,93 @@
+"""One Kafka partition as a slot reads it: what is fetched, what is handed on, what has landed."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from confluent_kafka import Message
+
+from dataflows.live import decoding
+from dataflows.live.pieces import Kind, Piece
+
+MOST_ROWS = 4096  # messages of one piece
+MOST_FETCHED = 16_384  # messages fetched and not handed on; beyond, the partition is paused
+
+
+@dataclass
+class Line:
+    """A partition of one of the two topics that are read.
+
+    next_offset: of the next message to hand on; room: messages that may be handed on and not have
+    landed in the store, beyond which the line waits.
+    """
+
+    kind: Kind
+    topic: str
+    partition: int
+    next_offset: int
+    room: int
+    fetched: deque[Message] = field(default_factory=deque)
+    paused: bool = False
+    ended_at: int | None = None  # where the broker said that there is nothing more
+    told_end: bool = False  # what the last piece said of it
+    _flying: deque[tuple[int, int]] = field(default_factory=deque)  # next offset, messages
+    _in_flight: int = 0
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Topic and partition."""
+        return self.topic, self.partition
+
+    @property
+    def position(self) -> int:
+        """The offset of the next message to fetch, as far as messages tell."""
+        return int(self.fetched[-1].offset() or 0) + 1 if self.fetched else self.next_offset
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it matters how much has landed."""
+        return self._in_flight > self.room // 2
+
+    def arrived(self, message: Message) -> None:
+        """A message was fetched."""
+        self.fetched.append(message)
+        self.ended_at = None
+
+    def ended(self, offset: int) -> None:
+        """The broker says that there is nothing more; what it left out, as it was not committed,
+        takes offsets too."""
+        self.ended_at = offset
+        if not self.fetched:
+            self.next_offset = max(self.next_offset, offset)
+
+    def landed(self, offset: int) -> None:
+        """Everything below the offset is in the store."""
+        while self._flying and self._flying[0][0] <= offset:
+            self._in_flight -= self._flying.popleft()[1]
+
+    def take(self, high: int) -> Piece | None:
+        """The next piece, None when there is nothing to tell. high: the partition's high
+        watermark as last fetched, below 0 when it is not known yet."""
+        count = min(len(self.fetched), MOST_ROWS, self.room - self._in_flight)
+        if count <= 0:
+            at_end = not self.fetched and self._at_end(high)
+            if at_end == self.told_end:
+                return None
+            self.told_end = at_end
+            return decoding.nothing(self.kind, self.topic, self.partition, self.next_offset, at_end)
+        messages = [self.fetched.popleft() for _ in range(count)]
+        self.next_offset = int(messages[-1].offset() or 0) + 1
+        if not self.fetched and self.ended_at is not None:
+            self.next_offset = max(self.next_offset, self.ended_at)
+        self.told_end = not self.fetched and self._at_end(high)
+        self._flying.append((self.next_offset, count))
+        self._in_flight += count
+        return decoding.piece(
+            self.kind, self.topic, self.partition, messages, self.next_offset, self.told_end
+        )
+
+    def _at_end(self, high: int) -> bool:
+        # Records of transactions take offsets too, so only the broker's own word tells for sure;
+        # the watermark comes with the messages and tells sooner.
+        return self.ended_at is not None or 0 <= high <= self.next_offset

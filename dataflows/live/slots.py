@@ -1,0 +1,80 @@
+"""The source of a run from Kafka: a fixed number of slots, each of which owns partitions.
+
+Slot i of n reads the partitions p of both topics with p mod n = i. Bytewax makes its source
+partitions once a start and spreads them over the workers; the slots stay the same whatever the
+number of workers and however many partitions the topics have or get.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from dataflows.live.pieces import Piece, Report, sealed, unsealed
+from dataflows.live.reader import Offsets, Reader
+
+KIND, VERSION = "slot", 1
+
+ORDER = "order"  # the key under which all pieces meet
+
+_SOON = timedelta(milliseconds=2)  # to the next look when there was nothing
+_LATER = timedelta(milliseconds=500)  # the same for a slot without partitions
+
+Keyed = tuple[str, Piece | Report]
+
+
+class SlotSource(FixedPartitionedSource[Keyed, bytes]):
+    """The slots, on one consumer a process. `stop` ends them all, as if there were no more."""
+
+    def __init__(self, slots: int, reader: Reader, stop: threading.Event) -> None:
+        self._slots = slots
+        self._reader = reader
+        self._stop = stop
+
+    def list_parts(self) -> list[str]:
+        """All slots: every worker can serve any of them."""
+        return slot_names(self._slots)
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> StatefulSourcePartition[Keyed, bytes]:
+        """A slot, anew or from its snapshot's offsets."""
+        offsets = None if resume_state is None else unsealed(KIND, VERSION, resume_state)
+        return _Slot(int(for_part.removeprefix("slot-")), self._reader, offsets, self._stop)
+
+
+class _Slot(StatefulSourcePartition[Keyed, bytes]):
+    def __init__(
+        self, number: int, reader: Reader, offsets: Offsets | None, stop: threading.Event
+    ) -> None:
+        self._number = number
+        self._reader = reader
+        self._stop = stop
+        self._snapped: Offsets = {}
+        self._idle = False
+        reader.open(number, offsets)
+
+    def next_batch(self) -> list[Keyed]:
+        if self._stop.is_set():
+            raise StopIteration
+        taken = self._reader.take(self._number)
+        self._idle = not taken
+        return [(ORDER, piece) for piece in taken]
+
+    def next_awake(self) -> datetime | None:
+        if not self._idle:
+            return None
+        return datetime.now(UTC) + (_SOON if self._reader.active(self._number) else _LATER)
+
+    def snapshot(self) -> bytes:
+        # One behind: the snapshot before this one is durable by now, this one may never be.
+        self._reader.commit(self._snapped)
+        self._snapped = self._reader.offsets(self._number)
+        return sealed(KIND, VERSION, self._snapped)
+
+
+def slot_names(slots: int) -> list[str]:
+    """The slots' names, in Bytewax's order."""
+    return [f"slot-{number:02d}" for number in range(slots)]

@@ -1,0 +1,185 @@
+"""Sends what is stored to Kafka. Nothing is lost: a snapshot waits until all is acknowledged.
+
+Messages are sent in the background and tried until a broker takes them. While none does, the
+producer's own queue fills, `publish` waits, and with it the sink and the sources. A message that a
+broker refuses for good, as one that is too large, becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+import msgspec
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from dataflows.messages import Envelope
+from tidegate import metrics
+from tidegate.kafka import config, outgoing
+from tidegate.kafka.outgoing import Stored
+from tidegate.redaction import redact
+from tidegate.schema import DeadLetters, Reason, texts, to_micros
+from tidegate.settings import Kafka
+from tidegate.store.decisions import alert_id
+
+log = logging.getLogger(__name__)
+
+MOST_QUEUED = 50_000  # messages that no broker has acknowledged; beyond, `publish` waits
+
+_WAIT = 0.1  # seconds between two looks at what went wrong meanwhile
+
+# What a broker will never take, however often it is asked.
+_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_RECORD,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+
+
+class PublishFailed(RuntimeError):
+    """Decisions cannot be sent, and will not be by waiting; the message says why in one line."""
+
+
+class Publisher:
+    """The producer of a process. `publish` and `flush` may be called from different threads."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._topics = kafka.topics
+        self._lock = threading.Lock()
+        self._refused: list[tuple[str, bytes, str]] = []  # topic, value, why
+        self._failure: PublishFailed | None = None
+        self._closed = False
+        usual = {"linger.ms": "1", "compression.type": "lz4"}
+        self._producer = Producer(
+            {
+                **usual,
+                **config.producer(
+                    kafka,
+                    enable_idempotence=True,
+                    acks="all",
+                    message_timeout_ms=0,  # never: an outage is waited out
+                    delivery_report_only_error=True,
+                    queue_buffering_max_messages=MOST_QUEUED,
+                ),
+            },
+            logger=logging.getLogger("tidegate.librdkafka"),
+        )
+
+    def publish(self, decisions: Iterable[Stored], envelope: Envelope | None) -> None:
+        """Sends decisions in the envelopes of their payments, and the alerts of those that are not
+        approved. Raises PublishFailed."""
+        sent = alerts = 0
+        for row, stored in enumerate(decisions):
+            key, headers = None, None
+            if envelope is not None:
+                key, headers = envelope.key[row], envelope.headers[row]
+            # Without a key of the payment's own, its id keeps repeats in one partition.
+            key = key if key is not None else stored.transaction_id.encode()
+            self._send(self._topics.decisions, key, outgoing.decision(stored), headers)
+            sent += 1
+            if stored.decision != "approve":
+                name = alert_id(stored.transaction_id)
+                value = outgoing.alert(stored, name)
+                self._send(self._topics.alerts, str(name).encode(), value, headers)
+                alerts += 1
+        metrics.PUBLISHED.labels("decision").inc(sent)
+        metrics.PUBLISHED.labels("alert").inc(alerts)
+
+    def bury(self, dead: DeadLetters) -> None:
+        """Sends dead letters. Raises PublishFailed."""
+        for key, value in outgoing.dead_letters(dead):
+            self._send(self._topics.dead_letters, key.encode(), value, None)
+        metrics.PUBLISHED.labels("dead_letter").inc(len(dead))
+
+    def flush(self) -> None:
+        """Waits until everything sent is acknowledged or refused. Raises PublishFailed."""
+        while self._producer.flush(_WAIT):
+            self._raise_failure()
+        self._raise_failure()
+
+    def refused(self) -> DeadLetters | None:
+        """What was refused since the last call."""
+        with self._lock:
+            refused, self._refused = self._refused, []
+        return _letters(refused) if refused else None
+
+    def close(self) -> None:
+        """Sends what is queued if that goes at once."""
+        self._closed = True
+        self._producer.flush(_WAIT)
+
+    def _send(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes | None]] | None,
+    ) -> None:
+        while True:
+            self._raise_failure()
+            try:
+                self._producer.produce(
+                    topic,
+                    value,
+                    key,
+                    headers=None if headers is None else [(n, v) for n, v in headers],
+                    on_delivery=self._reported,
+                )
+            except BufferError:
+                if self._closed:
+                    raise PublishFailed("stopped while no Kafka broker takes messages") from None
+                self._producer.poll(_WAIT)
+            except KafkaException as error:
+                self._failed(error.args[0], topic, value)
+                return
+            else:
+                self._producer.poll(0)
+                return
+
+    def _reported(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failed(error, str(message.topic()), message.value() or b"")
+
+    def _failed(self, error: KafkaError, topic: str, value: bytes) -> None:
+        if error.code() not in _REFUSED:
+            self._failure = PublishFailed(
+                f"Kafka does not take messages for {topic}: {error.str()}"
+            )
+        elif topic == self._topics.dead_letters:
+            log.error("Kafka refused a dead letter, which the database has: %s", error.str())
+        else:
+            with self._lock:
+                self._refused.append((topic, value, error.str()))
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+def _letters(refused: Sequence[tuple[str, bytes, str]]) -> DeadLetters:
+    """A dead letter for each. They have no place in a topic, so their ids stand for the offset:
+    the same message refused again is the same letter."""
+    messages = [
+        msgspec.json.decode(value, type=outgoing.DecisionMessage) for _, value, _ in refused
+    ]
+    count = len(refused)
+    return DeadLetters(
+        texts([topic for topic, _, _ in refused]),
+        np.full(count, -1, np.int64),
+        np.array([_number(message.transaction_id) for message in messages], np.int64),
+        np.array([to_micros(message.event_time) for message in messages], np.int64),
+        texts([str(Reason.REFUSED)] * count),
+        texts([None] * count),
+        texts([f"Kafka refused the message: {why}" for _, _, why in refused]),
+        texts([redact(value) for _, value, _ in refused]),
+    )
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
