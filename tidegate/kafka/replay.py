@@ -32,7 +32,7 @@ class AlreadyReplayed(CannotReplay):
 
     def __init__(self, id: int, at: datetime | None) -> None:
         when = "" if at is None else f" at {at.isoformat(timespec='seconds')}"
-        super().__init__(f"dead letter {id} was replayed{when} already: ask for it again")
+        super().__init__(f"dead letter {id} was already replayed{when}: say again to repeat it")
 
 
 class BadCorrection(CannotReplay):
