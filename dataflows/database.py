@@ -50,6 +50,14 @@ class _Link:
         self._name = name
         self._closed = closed
         self._conn: Conn | None = None
+        self._away_since: float | None = None
+
+    def away(self) -> str | None:
+        """For how long the database has not answered, in words; None when it does."""
+        since = self._away_since
+        if since is None:
+            return None
+        return f"the database does not answer, for {time.monotonic() - since:.0f} s now"
 
     def work(self, job: Callable[[Conn], T]) -> T:
         """Does the job in a transaction of its own, again and again until the database lets it
@@ -60,9 +68,12 @@ class _Link:
                 if self._conn is None:
                     self._conn = connection.connect(self._url, application_name=self._name)
                 with self._conn.transaction():
-                    return job(self._conn)
+                    done = job(self._conn)
+                self._away_since = None
+                return done
             except _PASSING as error:
                 self.close()
+                self._away_since = self._away_since or time.monotonic()
                 if self._closed.is_set():
                     raise
                 reason = " ".join(str(error).split())
@@ -146,6 +157,10 @@ class DatabaseWriter:
             if refused is None:
                 return last
             self.write(partition, [Outcome(last, dead=refused)])
+
+    def away(self) -> str | None:
+        """For how long the database has not taken anything, in words; None when it does."""
+        return self._link.away()
 
     def close(self) -> None:
         """Ends the thread once the queue is empty, or at once when the database is away."""

@@ -1,16 +1,11 @@
 """Every metric of Tidegate, declared once: its name, its unit, its labels, what it counts.
 
 They live in one registry of the process. The API shows it under /metrics; a scoring process, which
-has no API, starts an exporter with `serve`. Labels come from closed lists, never from data: an id
+has no API, starts an exporter (`tidegate.exporter`). Labels come from closed lists, never from data: an id
 as a label would make a time series of every card.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from threading import Thread
-from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,7 +14,6 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -138,27 +132,3 @@ for _source in LABEL_SOURCES:
 def exposition() -> tuple[bytes, str]:
     """All metrics of this process in Prometheus' text format, and its content type."""
     return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
-
-
-@dataclass(frozen=True, slots=True)
-class Exporter:
-    """A running exporter. Leave it to the process's end, or `close` it."""
-
-    port: int
-    close: Callable[[], None]
-
-
-def serve(port: int, host: str = "127.0.0.1") -> Exporter:
-    """Shows the metrics at http://host:port/metrics from a thread of its own.
-
-    host: an address of this machine, 0.0.0.0 or :: for all of them. port: 0 lets the system choose.
-    Raises `OSError` when the port is taken or the address is not this machine's.
-    """
-    server, thread = start_http_server(port, host, REGISTRY)
-    return Exporter(server.server_port, lambda: _close(server, thread))
-
-
-def _close(server: WSGIServer, thread: Thread) -> None:
-    server.shutdown()
-    server.server_close()
-    thread.join()

@@ -104,9 +104,10 @@ class Reader:
         except KafkaException as error:
             log.warning("group offsets were not committed: %s", error.args[0].str())
 
-    def away(self) -> float:
-        """For how many seconds no broker has answered; 0 when one does."""
-        return self._watch.away()
+    def away(self) -> str | None:
+        """For how long no broker has answered, in words; None when one does."""
+        seconds = self._watch.away()
+        return f"no Kafka broker answers, for {seconds:.0f} s now" if seconds else None
 
     def close(self, *, clean: bool) -> None:
         """Ends. clean: everything handed on is in a snapshot, so that the group may know it."""

@@ -1,7 +1,5 @@
 import re
-from urllib.request import urlopen
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tidegate import metrics
@@ -58,28 +56,3 @@ def test_series_of_closed_lists_are_there_before_their_first_event() -> None:
 
 def test_no_series_tells_only_when_it_was_made() -> None:
     assert "_created" not in metrics.exposition()[0].decode()
-
-
-def test_the_exporter_serves_what_was_counted_until_it_is_closed() -> None:
-    metrics.TRANSACTIONS.labels("review").inc()
-    exporter = metrics.serve(0)
-    url = f"http://127.0.0.1:{exporter.port}/metrics"
-    try:
-        with urlopen(url, timeout=10) as reply:
-            body = reply.read().decode()
-    finally:
-        exporter.close()
-    counted = re.search(r'tidegate_transactions_total\{outcome="review"\} (\S+)', body)
-    assert counted
-    assert float(counted[1]) >= 1
-    with pytest.raises(OSError):  # noqa: PT011  refused, in the words of the system
-        urlopen(url, timeout=10)
-
-
-def test_a_taken_port_is_an_error_and_not_silence() -> None:
-    exporter = metrics.serve(0)
-    try:
-        with pytest.raises(OSError, match="in use"):
-            metrics.serve(exporter.port)
-    finally:
-        exporter.close()
