@@ -14,13 +14,14 @@ from psycopg.conninfo import make_conninfo
 
 from api import create_app
 from tests.api.rows import at, put_dead_letter
+from tests.kafka.fixtures import kafka_settings
 from tests.tidegate.kafka.letters import BAD, GOOD, PAN, letter_of, messages, write
 from tidegate.settings import Kafka
 
 
 @pytest.fixture
 def kafka(broker, topics):
-    return Kafka(brokers=(broker,), topics=topics)
+    return kafka_settings(broker, topics)
 
 
 @pytest.fixture

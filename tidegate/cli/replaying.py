@@ -123,20 +123,20 @@ def _read(path: Path) -> bytes:
 
 
 def _print(letters: Sequence[DeadLetter]) -> None:
-    rows = [_row(letter) for letter in letters]
+    lines = [_COLUMNS, *map(_row, letters)]
     if not sys.stdout.isatty():
         # For pipes: all of it, aligned, whatever the width of the terminal.
-        lines = [_COLUMNS, *rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             parts = (text.ljust(width) for text, width in zip(line, widths, strict=True))
             typer.echo("  ".join(parts).rstrip())
         return
-    table = Table(box=None, pad_edge=False)
-    for name in _COLUMNS:
-        table.add_column(name, no_wrap=name in ("id", "at", "reason"))
-    for row in rows:
-        table.add_row(*map(Text, row))  # as text: what is in brackets is no markup
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    filled = [column for column in zip(*lines, strict=True) if any(column[1:])]
+    for name, *_ in filled:
+        table.add_column(name, no_wrap=name in ("id", "at", "reason"), overflow="fold")
+    for cells in list(zip(*filled, strict=True))[1:]:
+        table.add_row(*map(Text, cells))  # as text: what is in brackets is no markup
     Console().print(table)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -125,7 +127,7 @@ class Single:
                 return None
             consumer.assign([TopicPartition(topic, partition, offset)])
             try:
-                found = self._message(consumer, deadline)
+                found = self._message(consumer, topic, partition, deadline)
             finally:
                 consumer.unassign()
         except KafkaException as ex:
@@ -192,9 +194,9 @@ class Single:
                 "delivery_timeout_ms": int(self._seconds * 1000),
                 "message_max_bytes": 1_000_000_000,  # the broker says what is too large
             }
-            self._producer = Producer(
-                self._told(config.producer(self._kafka, **needed)), logger=log
-            )
+            told = self._told(config.producer(self._kafka, **needed))
+            with _configured():
+                self._producer = Producer(told, logger=log)
         return self._producer
 
     def _reader(self) -> Consumer:
@@ -207,9 +209,9 @@ class Single:
                 "fetch_wait_max_ms": 50,  # else the next question waits behind this one's fetch
                 "allow_auto_create_topics": False,
             }
-            self._consumer = Consumer(
-                self._told(config.consumer(self._kafka, **needed)), logger=log
-            )
+            told = self._told(config.consumer(self._kafka, **needed))
+            with _configured():
+                self._consumer = Consumer(told, logger=log)
         return self._consumer
 
     def _told(self, properties: dict[str, Any]) -> dict[str, Any]:
@@ -219,14 +221,18 @@ class Single:
     def _heard(self, error: KafkaError) -> None:
         self._trouble = error
 
-    def _message(self, consumer: Consumer, deadline: float) -> Message | None:
-        """The first message that comes, None at the end of the partition."""
+    def _message(
+        self, consumer: Consumer, topic: str, partition: int, deadline: float
+    ) -> Message | None:
+        """The first message of the partition that comes, None at its end."""
         while (left := deadline - time.monotonic()) > 0:
             found = consumer.poll(min(left, 0.5))
             if found is None:
                 if self._trouble is not None and self._trouble.code() in _HOPELESS:
                     raise self._failed(self._trouble)
                 continue
+            if (found.topic(), found.partition()) != (topic, partition):
+                continue  # the end of the one that was read before
             error = found.error()
             if error is None:
                 return found
@@ -246,6 +252,15 @@ class Single:
             return KafkaFailed(f"Kafka did not answer within {self._seconds:g} seconds")
         # What the code says, not the error itself: that names hosts, and this is for everybody.
         return KafkaFailed(f"Kafka refuses: {KafkaError(error.code()).str()}")
+
+
+@contextmanager
+def _configured() -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as ex:  # its text may hold a value
+        log.warning("a Kafka client could not be made: %s", ex.args[0].str())
+        raise KafkaFailed("Kafka's client refuses TIDEGATE_KAFKA_CONFIG: the log says why") from ex
 
 
 def _original(message: Message) -> Original:

@@ -11,6 +11,8 @@ from subprocess import CompletedProcess
 import pytest
 
 from tests.api.rows import at, put_dead_letter
+from tests.kafka.broker import Broker
+from tests.kafka.fixtures import kafka_settings
 from tests.tidegate.cli.conftest import Command
 from tests.tidegate.kafka.letters import BAD, corrected, letter_of, messages, write
 from tidegate.settings import Kafka, Topics
@@ -20,8 +22,8 @@ Replay = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
-def kafka(broker: str, topics: Topics) -> Kafka:
-    return Kafka(brokers=(broker,), topics=topics)
+def kafka(broker: Broker, topics: Topics) -> Kafka:
+    return kafka_settings(broker, topics)
 
 
 @pytest.fixture

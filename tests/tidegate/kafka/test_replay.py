@@ -10,6 +10,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tests.kafka.broker import Broker
+from tests.kafka.fixtures import kafka_settings
 from tests.tidegate.kafka.letters import BAD, PAN, corrected, letter_of, messages, write
 from tidegate.kafka import replay
 from tidegate.kafka.replay import AlreadyReplayed, BadCorrection, CannotReplay, Replayed
@@ -21,8 +23,8 @@ from tidegate.store.queries import DeadLetter
 
 
 @pytest.fixture
-def kafka(broker: str, topics: Topics) -> Kafka:
-    return Kafka(brokers=(broker,), topics=topics)
+def kafka(broker: Broker, topics: Topics) -> Kafka:
+    return kafka_settings(broker, topics)
 
 
 @pytest.fixture
@@ -94,12 +96,12 @@ def test_a_corrected_message_takes_the_originals_place_and_key(
 
 
 def test_a_correction_is_taken_where_the_original_is_gone(
-    conn: Conn, broker: str, kafka: Kafka, single: Single
+    conn: Conn, broker: Broker, kafka: Kafka, single: Single
 ) -> None:
     topic = kafka.topics.transactions
     letter = letter_of(conn, write(kafka, topic))
     write(kafka, topic, b"after")
-    admin = AdminClient({"bootstrap.servers": broker})
+    admin = AdminClient({"bootstrap.servers": broker.address})
     for deleted in admin.delete_records([TopicPartition(topic, 0, 1)]).values():
         deleted.result()
     with pytest.raises(CannotReplay, match=r"no longer at .* 0:0: give the corrected message"):
@@ -121,7 +123,7 @@ def test_a_message_of_another_time_at_the_same_place_is_not_taken_for_it(
 
 
 def test_without_its_topic_nothing_is_replayed_and_no_topic_made(
-    conn: Conn, broker: str, kafka: Kafka, single: Single
+    conn: Conn, broker: Broker, kafka: Kafka, single: Single
 ) -> None:
     gone = Kafka(kafka.brokers, topics=Topics(transactions="nowhere", labels="neither"))
     letter = letter_of(conn, write(kafka, kafka.topics.transactions), topic="nowhere")
@@ -129,7 +131,7 @@ def test_without_its_topic_nothing_is_replayed_and_no_topic_made(
         replayed(conn, gone, single, letter)
     with pytest.raises(CannotReplay, match="there is no topic nowhere"):
         replayed(conn, gone, single, letter, corrected())
-    listed = AdminClient({"bootstrap.servers": broker}).list_topics(timeout=20).topics
+    listed = AdminClient({"bootstrap.servers": broker.address}).list_topics(timeout=20).topics
     assert "nowhere" not in listed
 
 
@@ -209,11 +211,11 @@ def test_a_label_is_checked_as_a_label(conn: Conn, kafka: Kafka, single: Single)
 
 
 def test_the_groups_offsets_and_members_are_left_alone(
-    conn: Conn, broker: str, kafka: Kafka, single: Single
+    conn: Conn, broker: Broker, kafka: Kafka, single: Single
 ) -> None:
     topic = kafka.topics.transactions
     message = [write(kafka, topic) for _ in range(3)][-1]
-    consumer = Consumer({"bootstrap.servers": broker, "group.id": "tidegate"})
+    consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "tidegate"})
     place = TopicPartition(topic, 0, 1)
     consumer.commit(offsets=[place], asynchronous=False)
     replayed(conn, kafka, single, letter_of(conn, message))
@@ -221,7 +223,7 @@ def test_the_groups_offsets_and_members_are_left_alone(
     committed = consumer.committed([TopicPartition(topic, 0)], timeout=20)
     assert [one.offset for one in committed] == [1]
     consumer.close()
-    admin = AdminClient({"bootstrap.servers": broker})
+    admin = AdminClient({"bootstrap.servers": broker.address})
     described = admin.describe_consumer_groups(["tidegate"])["tidegate"].result()
     assert described.members == []
 
@@ -249,6 +251,18 @@ def test_what_kafka_refuses_is_told_and_the_next_message_goes_out(
     with pytest.raises(KafkaFailed, match="too large"):
         single.send(Outgoing(topic, 0, b"x" * 3_000_000, None, []))
     assert single.send(Outgoing(topic, 0, b"x", None, [])).offset == 0
+
+
+@pytest.mark.parametrize("config", [{"no.such": "1"}, {"security.protocol": "secret"}])
+def test_a_configuration_that_librdkafka_refuses_is_one_line(
+    kafka: Kafka, config: dict[str, str]
+) -> None:
+    with (
+        Single(Kafka(kafka.brokers, config, kafka.topics)) as wrong,
+        pytest.raises(KafkaFailed, match="TIDEGATE_KAFKA_CONFIG") as refused,
+    ):
+        wrong.read("labels", 0, 0)
+    assert "secret" not in str(refused.value)
 
 
 def test_no_log_line_holds_a_message(
