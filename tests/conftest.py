@@ -2,7 +2,8 @@
 
 `postgres` is one embedded server per test process; with TIDEGATE_TEST_TIMESCALE_URL set, the
 server of that URL (its user must be allowed to create databases) is used instead. `timescale` is
-an empty database with TimescaleDB at hand, for the few tests of its own SQL.
+an empty database with TimescaleDB at hand, for the few tests of its own SQL. Kafka's fixtures are
+in tests/kafka/fixtures.py.
 
 A test whose part is not installed skips and says what to install; with TIDEGATE_REQUIRE=all, as in
 CI, it fails.
@@ -28,6 +29,8 @@ from psycopg.conninfo import conninfo_to_dict
 import migrations
 from tidegate import embedded
 from tidegate.store import connection
+
+pytest_plugins = ["tests.kafka.fixtures"]
 
 TIMESCALE_URL = "TIDEGATE_TEST_TIMESCALE_URL"
 TIMESCALE = Path(__file__).parent / "timescale"

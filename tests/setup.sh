@@ -28,3 +28,33 @@ if [ -f $timescale/package-lock.json ]; then
         echo "setup-tests: no node with npm: the tests of TimescaleDB's SQL need it" >&2
     fi
 fi
+
+# Apache Kafka, for the tests with a real broker: jars from Maven, run by Java 17 or newer.
+kafka=tests/kafka
+java_release() { # e.g. 17; nothing where there is no Java
+    java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'
+}
+can_kafka() {
+    command -v mvn >/dev/null 2>&1 && [ "$(java_release)" -ge 17 ] 2>/dev/null
+}
+if ! can_kafka && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update
+    # Debian 12 has Java 17, later ones a newer one as their default.
+    apt-get -qq install --yes --no-install-recommends openjdk-17-jre-headless maven ||
+        apt-get -qq install --yes --no-install-recommends default-jre-headless maven
+fi
+if can_kafka; then
+    stamp=$kafka/target/.fetched
+    if [ ! -f $stamp ] || [ $kafka/pom.xml -nt $stamp ]; then
+        echo "setup-tests: fetching Apache Kafka with Maven"
+        rm -rf $kafka/target
+        if mvn --quiet --batch-mode --file $kafka/pom.xml package; then
+            touch $stamp
+        else
+            echo "setup-tests: no Apache Kafka: the tests with a broker need it" >&2
+        fi
+    fi
+else
+    echo "setup-tests: no Java 17 with Maven: the tests with a Kafka broker need them (as root: apt-get install openjdk-17-jre-headless maven)" >&2
+fi
