@@ -1,7 +1,8 @@
 """Where decisions go and where feedback comes from, as the flow sees it.
 
 A `Store` is a `Writer`, which the sink hands outcomes to, and a `History`, which the source asks
-what was served. There are two: `dataflows.database` for runs, `dataflows.memory` for evaluation.
+what was served. There are two: `dataflows.writer` with `dataflows.history` for runs, and
+`dataflows.memory` for evaluation.
 """
 
 from __future__ import annotations

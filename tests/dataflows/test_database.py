@@ -12,8 +12,9 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from dataflows.database import MOST_QUEUED, DatabaseHistory, DatabaseWriter
+from dataflows.history import DatabaseHistory
 from dataflows.messages import Outcome
+from dataflows.writer import MOST_QUEUED, DatabaseWriter
 from tests.conftest import at
 from tests.dataflows.streams import START, decided, labels, payments, query
 from tidegate.schema import SECOND, Metric, ModelVersion

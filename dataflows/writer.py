@@ -1,94 +1,31 @@
-"""The database behind the flow: one thread stores outcomes, another reads back what was served.
+"""Stores outcomes in the database, and then publishes what stands; never in the way of a step.
 
-Neither ever blocks a step: they work behind a bounded queue and behind futures. While the database
-is away both keep trying; the queue fills and the source waits.
+One thread works behind a bounded queue. While the database is away it keeps trying; the queue fills
+and the sources wait.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import TypeVar
 
 import numpy as np
-import psycopg
 
-from dataflows.messages import Marks, Outcome, Repeated
+from dataflows.link import Link
+from dataflows.messages import Outcome, Repeated
 from dataflows.publisher import Publisher
 from tidegate import metrics
 from tidegate.kafka.outgoing import Stored, stored
-from tidegate.schema import Decision, Labels, Served
-from tidegate.store import connection, dead_letters, decisions, labels, models, progress, served
+from tidegate.schema import Decision, Labels
+from tidegate.store import dead_letters, decisions, labels, models, progress
 from tidegate.store.connection import Conn
-
-log = logging.getLogger(__name__)
 
 MOST_QUEUED = 32_768  # rows that may wait for the writer; beyond, the sink blocks
 _MOST_AT_ONCE = 16_384  # rows of one transaction
-_POLL = 0.002  # seconds between two looks at how far the sink has come
-_MARKS_POLL = 0.01  # the same for how far the sources are stored
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between tries while the database is away
-
-# What passes by itself: a lost or refused connection, a restart, a full disk, a deadlock.
-_PASSING = (psycopg.OperationalError, psycopg.InterfaceError)
-
-T = TypeVar("T")
 
 Standing = Mapping[tuple[str, int], Stored]  # by id and event time
-
-
-class _Link:
-    """One thread's connection, made anew after every failure."""
-
-    def __init__(self, url: str, name: str, closed: threading.Event) -> None:
-        self._url = url
-        self._name = name
-        self._closed = closed
-        self._conn: Conn | None = None
-        self._away_since: float | None = None
-
-    def away(self) -> str | None:
-        """For how long the database has not answered, in words; None when it does."""
-        since = self._away_since
-        if since is None:
-            return None
-        return f"the database does not answer, for {time.monotonic() - since:.0f} s now"
-
-    def work(self, job: Callable[[Conn], T]) -> T:
-        """Does the job in a transaction of its own, again and again until the database lets it
-        through. Raises what does not pass by itself, and anything once `closed` is set."""
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                if self._conn is None:
-                    self._conn = connection.connect(self._url, application_name=self._name)
-                with self._conn.transaction():
-                    done = job(self._conn)
-                self._away_since = None
-                return done
-            except _PASSING as error:
-                self.close()
-                self._away_since = self._away_since or time.monotonic()
-                if self._closed.is_set():
-                    raise
-                reason = " ".join(str(error).split())
-                log.warning(
-                    "%s: the database is away, next try in %g s: %s", self._name, pause, reason
-                )
-                self._closed.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def close(self) -> None:
-        """Closes the connection, if there is one."""
-        if self._conn is not None:
-            with suppress(psycopg.Error):
-                self._conn.close()
-            self._conn = None
 
 
 class DatabaseWriter:
@@ -110,8 +47,8 @@ class DatabaseWriter:
         self._publisher = publisher
         self._on_stored = on_stored
         self._closed = threading.Event()
-        self._link = _Link(url, "tidegate-sink", self._closed)
-        self._begin = _Link(url, "tidegate-sink", self._closed)
+        self._link = Link(url, "tidegate-sink", self._closed)
+        self._begin = Link(url, "tidegate-sink", self._closed)
         self._changed = threading.Condition()
         self._queue: deque[tuple[str, Outcome]] = deque()
         self._queued_rows = 0
@@ -144,19 +81,21 @@ class DatabaseWriter:
     def settle(self, partition: str) -> int:
         """Waits until everything taken so far is durable, and acknowledged where it is published;
         gives the partition's last step."""
-        while True:
-            with self._changed:
-                taken = self._taken
-                self._changed.wait_for(lambda: self._done >= taken or self._failure)
-                self._raise_failure()
-                last = self._last[partition]
-            if self._publisher is None:
-                return last
+        self._drain()
+        if self._publisher is not None:
             self._publisher.flush()
-            refused = self._publisher.refused()
-            if refused is None:
-                return last
-            self.write(partition, [Outcome(last, dead=refused)])
+            # What Kafka refused becomes dead letters, which are to be durable as well.
+            while (refused := self._publisher.refused()) is not None:
+                self.write(partition, [Outcome(self._last[partition], dead=refused)])
+                self._drain()
+                self._publisher.flush()
+        return self._last[partition]
+
+    def _drain(self) -> None:
+        with self._changed:
+            taken = self._taken
+            self._changed.wait_for(lambda: self._done >= taken or self._failure)
+            self._raise_failure()
 
     def away(self) -> str | None:
         """For how long the database has not taken anything, in words; None when it does."""
@@ -237,65 +176,6 @@ class DatabaseWriter:
         times = [at for _, times in asked for at in times.tolist()]
         rows = decisions.standing(conn, ids, times)
         return {place: Stored(*row) for place, row in rows.items()}
-
-
-class DatabaseHistory:
-    """Answers what was served from the database, one question after the other."""
-
-    def __init__(self, url: str, partitions: Sequence[str], generation: int = 0) -> None:
-        self._partitions = partitions
-        self._generation = generation
-        self._closed = threading.Event()
-        self._link = _Link(url, "tidegate-history", self._closed)
-        self._thread = ThreadPoolExecutor(1, "tidegate-history")
-        self._durable = -1
-        self._asked: Future[dict[str, int]] | None = None
-        self._asked_at = 0.0
-        self._marks: Marks = {}
-        self._marks_asked: Future[dict[tuple[str, int], int]] | None = None
-        self._marks_asked_at = 0.0
-
-    def durable(self) -> int:
-        """The last step of which everything was durable when last looked; looks again for the
-        next time."""
-        if self._asked is None:
-            if time.monotonic() - self._asked_at >= _POLL:
-                self._asked = self._ask(progress.read)
-        elif self._asked.done():
-            stored = self._asked.result()
-            self._durable = min(stored.get(name, -1) for name in self._partitions)
-            self._asked, self._asked_at = None, time.monotonic()
-        return self._durable
-
-    def marks(self) -> Marks:
-        """How far the messages of Kafka's partitions were stored by this generation when last
-        looked; looks again for the next time."""
-        if self._marks_asked is None:
-            if time.monotonic() - self._marks_asked_at >= _MARKS_POLL:
-                self._marks_asked = self._ask(
-                    lambda conn: progress.read_marks(conn, self._generation)
-                )
-        elif self._marks_asked.done():
-            self._marks = self._marks_asked.result()
-            self._marks_asked, self._marks_asked_at = None, time.monotonic()
-        return self._marks
-
-    def between(self, after: int, until: int) -> Future[Served]:
-        """Payments with after < event time <= until (microseconds), by event time and id."""
-        return self._ask(lambda conn: served.between(conn, after, until))
-
-    def by_ids(self, ids: Sequence[str]) -> Future[Served]:
-        """The payments with these ids as far as they are there."""
-        return self._ask(lambda conn: served.by_ids(conn, ids))
-
-    def close(self) -> None:
-        """Ends the thread."""
-        self._closed.set()
-        self._thread.shutdown(cancel_futures=True)
-        self._link.close()
-
-    def _ask(self, job: Callable[[Conn], T]) -> Future[T]:
-        return self._thread.submit(self._link.work, job)
 
 
 def _publish(publisher: Publisher, outcomes: Sequence[Outcome], standing: Standing) -> None:

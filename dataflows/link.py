@@ -1,0 +1,73 @@
+"""A connection of a thread of its own, which waits out the database's absence."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import psycopg
+
+from tidegate.store import connection
+from tidegate.store.connection import Conn
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between tries while the database is away
+
+# What passes by itself: a lost or refused connection, a restart, a full disk, a deadlock.
+_PASSING = (psycopg.OperationalError, psycopg.InterfaceError)
+
+T = TypeVar("T")
+
+
+class Link:
+    """One thread's connection, made anew after every failure."""
+
+    def __init__(self, url: str, name: str, closed: threading.Event) -> None:
+        self._url = url
+        self._name = name
+        self._closed = closed
+        self._conn: Conn | None = None
+        self._away_since: float | None = None
+
+    def away(self) -> str | None:
+        """For how long the database has not answered, in words; None when it does."""
+        since = self._away_since
+        if since is None:
+            return None
+        return f"the database does not answer, for {time.monotonic() - since:.0f} s now"
+
+    def work(self, job: Callable[[Conn], T]) -> T:
+        """Does the job in a transaction of its own, again and again until the database lets it
+        through. Raises what does not pass by itself, and anything once `closed` is set."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                if self._conn is None:
+                    self._conn = connection.connect(self._url, application_name=self._name)
+                with self._conn.transaction():
+                    done = job(self._conn)
+                self._away_since = None
+                return done
+            except _PASSING as error:
+                self.close()
+                self._away_since = self._away_since or time.monotonic()
+                if self._closed.is_set():
+                    raise
+                reason = " ".join(str(error).split())
+                log.warning(
+                    "%s: the database is away, next try in %g s: %s", self._name, pause, reason
+                )
+                self._closed.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """Closes the connection, if there is one."""
+        if self._conn is not None:
+            with suppress(psycopg.Error):
+                self._conn.close()
+            self._conn = None
