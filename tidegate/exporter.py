@@ -37,7 +37,7 @@ def serve(
     checks: what /readyz asks, by name; it answers 503 while one of them has something to say.
     Raises `OSError` when the port is taken or the address is not this machine's.
     """
-    known = dict(checks or {})
+    known = {} if checks is None else checks  # as it is when asked
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         status, kind, body = _answer(environ.get("PATH_INFO", ""), known)

@@ -17,8 +17,10 @@ from dataflows.flight import NEVER as NO_PAYMENT
 from dataflows.flight import Flight
 from dataflows.live.feedback import Feedback
 from dataflows.live.merge import ALWAYS, Bounds, Merge
-from dataflows.live.pieces import Kind, Piece, Report, sealed, unsealed
+from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.messages import Origin, Step, no_rows
+from dataflows.noting import noting
+from dataflows.sealed import seal, unseal
 from dataflows.store import History
 from tidegate import metrics
 from tidegate.schema import HOUR, MINUTE, Batch, Examples, Labels
@@ -44,11 +46,12 @@ class OrderStep(StatefulBatchLogic[Piece | Report, Step, bytes]):
         self._waiting = False
         self._moved = time.monotonic()  # when a payment was sent last
         if state is not None:
-            value = unsealed(KIND, VERSION, state)
+            value = unseal(KIND, VERSION, state, dict)
             self._number, self._now = value["number"], value["now"]
             self._merge.load(value["merge"])
             self._feedback.load(value["feedback"])
 
+    @noting
     def on_batch(self, values: list[Piece | Report]) -> tuple[list[Step], bool]:
         """Takes in what was read; the steps that may go."""
         for value in values:
@@ -60,6 +63,7 @@ class OrderStep(StatefulBatchLogic[Piece | Report, Step, bytes]):
                 self._merge.add(value)
         return self._steps(), False
 
+    @noting
     def on_notify(self) -> tuple[list[Step], bool]:
         """Looks again whether what it waited for has come."""
         return self._steps(), False
@@ -75,6 +79,7 @@ class OrderStep(StatefulBatchLogic[Piece | Report, Step, bytes]):
             due = min(IDLE if due is None else due, IDLE)
         return None if due is None else datetime.now(UTC) + timedelta(seconds=due)
 
+    @noting
     def snapshot(self) -> bytes:
         """What was read and not sent, what became known, and the next step's number."""
         # What `on_batch` gave was sent, so nothing that belongs to a step is left.
@@ -87,7 +92,7 @@ class OrderStep(StatefulBatchLogic[Piece | Report, Step, bytes]):
                 "merge": self._merge.dump(),
                 "feedback": self._feedback.dump(),
             }
-            return sealed(KIND, VERSION, value, self._number)
+            return seal(KIND, VERSION, value)
 
     def _steps(self) -> list[Step]:
         steps: list[Step] = []
@@ -192,3 +197,8 @@ class OrderStep(StatefulBatchLogic[Piece | Report, Step, bytes]):
 def _nowhere(batch: Batch) -> Origin:
     none = batch.event_time
     return Origin("", none, none, none)
+
+
+def next_number(state: bytes) -> int:
+    """The number of the step that a snapshot expects next. Raises BadState."""
+    return int(unseal(KIND, VERSION, state, dict)["number"])

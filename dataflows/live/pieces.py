@@ -6,11 +6,9 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from dataflows.messages import Envelope, Origin
-from models.portable import pack, unpack
 from tidegate.schema import Batch, DeadLetters, Ints, Labels, texts
 
 
@@ -59,20 +57,6 @@ class Report:
 
     slot: int
     places: tuple[tuple[Kind, str, int], ...]
-
-
-def sealed(kind: str, version: int, value: Any, number: int | None = None) -> bytes:
-    """Plain values as bytes with a checksum. number: of the next step, in the array `next`, where
-    the states of all steps have it."""
-    arrays = {"plain": np.frombuffer(msgspec.msgpack.encode(value), np.uint8)}
-    if number is not None:
-        arrays["next"] = np.array([number])
-    return pack(kind, version, arrays)
-
-
-def unsealed(kind: str, version: int, data: bytes) -> Any:
-    """What `sealed` was given, with lists for tuples. Raises `BadState`."""
-    return msgspec.msgpack.decode(unpack(kind, version, data)["plain"].tobytes(), strict=False)
 
 
 def plain(piece: Piece) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from dataflows.live.pieces import Piece, Report, sealed, unsealed
+from dataflows.live.pieces import Piece, Report
 from dataflows.live.reader import Offsets, Reader
+from dataflows.noting import noting
+from dataflows.sealed import seal, unseal
 
 KIND, VERSION = "slot", 1
 
@@ -37,11 +39,12 @@ class SlotSource(FixedPartitionedSource[Keyed, bytes]):
         """All slots: every worker can serve any of them."""
         return slot_names(self._slots)
 
+    @noting
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
     ) -> StatefulSourcePartition[Keyed, bytes]:
         """A slot, anew or from its snapshot's offsets."""
-        offsets = None if resume_state is None else unsealed(KIND, VERSION, resume_state)
+        offsets = None if resume_state is None else offsets_of(resume_state)
         return _Slot(int(for_part.removeprefix("slot-")), self._reader, offsets, self._stop)
 
 
@@ -56,6 +59,7 @@ class _Slot(StatefulSourcePartition[Keyed, bytes]):
         self._idle = False
         reader.open(number, offsets)
 
+    @noting
     def next_batch(self) -> list[Keyed]:
         if self._stop.is_set():
             raise StopIteration
@@ -68,13 +72,27 @@ class _Slot(StatefulSourcePartition[Keyed, bytes]):
             return None
         return datetime.now(UTC) + (_SOON if self._reader.active(self._number) else _LATER)
 
+    @noting
     def snapshot(self) -> bytes:
         # One behind: the snapshot before this one is durable by now, this one may never be.
         self._reader.commit(self._snapped)
         self._snapped = self._reader.offsets(self._number)
-        return sealed(KIND, VERSION, self._snapped)
+        rows = [
+            (topic, partition, offset)
+            for topic, offsets in self._snapped.items()
+            for partition, offset in offsets.items()
+        ]
+        return seal(KIND, VERSION, rows)
 
 
 def slot_names(slots: int) -> list[str]:
     """The slots' names, in Bytewax's order."""
     return [f"slot-{number:02d}" for number in range(slots)]
+
+
+def offsets_of(state: bytes) -> Offsets:
+    """The offsets that a snapshot holds. Raises BadState."""
+    offsets: dict[str, dict[int, int]] = {}
+    for topic, partition, offset in unseal(KIND, VERSION, state, list[tuple[str, int, int]]):
+        offsets.setdefault(topic, {})[partition] = offset
+    return offsets
