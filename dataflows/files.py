@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -24,6 +23,7 @@ from dataflows.feedback import LabelBook, examples
 from dataflows.flight import NEVER, Flight, Waiting, answer
 from dataflows.messages import Origin, Step, no_rows, nothing_served, order_of
 from dataflows.noting import noting
+from dataflows.sealed import seal, unseal
 from dataflows.store import History
 from tidegate.readers import Chunk, TransactionFile
 from tidegate.schema import HOUR, Batch, DeadLetters, Examples, Ints, Labels, Served
@@ -31,7 +31,8 @@ from tidegate.schema import HOUR, Batch, DeadLetters, Examples, Ints, Labels, Se
 TICK = HOUR  # microseconds of event time
 MOST_ROWS = 8192  # rows of one step
 
-_PART = "files"
+PART = "files"
+_KIND, _VERSION = "place", 1
 _LONG_AGO = -(2**62)  # an event time before all others
 
 
@@ -63,7 +64,7 @@ class Input:
 
 @dataclass
 class _Place:
-    """How far the source has come; its snapshot, as plain values."""
+    """How far the source has come; its snapshot."""
 
     fingerprint: str
     number: int = 0  # of the next step
@@ -76,7 +77,7 @@ class _Place:
     due: set[int] = field(default_factory=set)  # those of them whose payments have come since
 
 
-class FileSource(FixedPartitionedSource[Step, dict[str, Any]]):
+class FileSource(FixedPartitionedSource[Step, bytes]):
     """Reads the input as one partition. `stop` ends it early, as if there were no more."""
 
     def __init__(self, given: Input, history: History, stop: threading.Event) -> None:
@@ -86,18 +87,18 @@ class FileSource(FixedPartitionedSource[Step, dict[str, Any]]):
 
     def list_parts(self) -> list[str]:
         """There is one."""
-        return [_PART]
+        return [PART]
 
     @noting
     def build_part(
-        self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
-    ) -> StatefulSourcePartition[Step, dict[str, Any]]:
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> StatefulSourcePartition[Step, bytes]:
         """Reads from the start, or from where a snapshot was taken."""
         fingerprint = self._given.fingerprint
         if resume_state is None:
             place = _Place(fingerprint)
         else:
-            place = _Place(**resume_state)
+            place = unseal(_KIND, _VERSION, resume_state, _Place)
             if place.fingerprint != fingerprint:
                 raise OtherFile(
                     f"the recovery store was made with {place.fingerprint}, and this is "
@@ -106,7 +107,12 @@ class FileSource(FixedPartitionedSource[Step, dict[str, Any]]):
         return _Partition(self._given, self._history, self._stop, place)
 
 
-class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
+def next_number(state: bytes) -> int:
+    """The number of the next step, by a snapshot of the source. Raises BadState."""
+    return unseal(_KIND, _VERSION, state, _Place).number
+
+
+class _Partition(StatefulSourcePartition[Step, bytes]):
     def __init__(
         self, given: Input, history: History, stop: threading.Event, place: _Place
     ) -> None:
@@ -126,13 +132,8 @@ class _Partition(StatefulSourcePartition[Step, dict[str, Any]]):
         step = next(self._stream)  # its StopIteration is ours
         return [] if step is None else [step]
 
-    def snapshot(self) -> dict[str, Any]:
-        place = self._place
-        return {
-            **place.__dict__,
-            "waiting": set(place.waiting),
-            "due": set(place.due),
-        }
+    def snapshot(self) -> bytes:
+        return seal(_KIND, _VERSION, self._place)
 
     def _steps(self) -> Generator[Step | None, None, None]:
         place = self._place

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from bytewax.recovery import init_db_dir
 
+from dataflows import verify
+from dataflows.verify import Kept
+
 MANIFEST = "tidegate.json"
-LAYOUT = 1
+LAYOUT = 2
 
 # Fixed when the store is made. One file a worker would be enough; a few more let workers be added.
 _FILES = 4
@@ -23,12 +26,20 @@ class RecoveryMismatch(RuntimeError):
     """The recovery store belongs to another flow, or to other settings."""
 
 
-def prepare(directory: Path, settings: dict[str, Any], steps: Iterable[str]) -> bool:
+def prepare(
+    directory: Path,
+    settings: dict[str, Any],
+    steps: Iterable[str],
+    kept: Mapping[str, Kept] | None = None,
+) -> bool:
     """Makes the store where there is none, else checks that this flow may resume from it.
 
     settings: what cannot change during a store's life. steps: the ids of all steps with state.
-    Says whether the store is fresh, holding no snapshot yet. Raises RecoveryMismatch.
+    kept: what there must be of them (`verify`). Says whether the store is fresh, so that a flow
+    starts from nothing. Nobody else may use the store meanwhile. Raises RecoveryMismatch and
+    RecoveryDamaged.
     """
+    steps = set(steps)
     wanted = {"layout": LAYOUT, **settings}
     manifest = directory / MANIFEST
     if not manifest.exists():
@@ -39,22 +50,25 @@ def prepare(directory: Path, settings: dict[str, Any], steps: Iterable[str]) -> 
             )
         _make(directory, wanted)
         return True
-    found = json.loads(manifest.read_text())
+    found = _read(manifest)
     for name in sorted({*wanted, *found}):
         if found.get(name) != wanted.get(name):
             raise RecoveryMismatch(
                 f"the recovery store in {directory} was made with {name} {found.get(name)}, not "
                 f"{wanted.get(name)}: change it back, or move the store away to start without it"
             )
-    stored = stored_steps(directory)
-    unknown = sorted(stored.difference(steps))
+    states = verify.states(directory)
+    unknown = sorted({step for step, _ in states}.difference(steps))
     if unknown:
         raise RecoveryMismatch(
             f"the recovery store in {directory} holds state of steps that this version does not "
             f"have: {', '.join(unknown)}. It would be lost: run the version that made the store, "
             "or move the store away to start without it"
         )
-    return not stored
+    wanted_of = {step: what for step, what in (kept or {}).items() if step in steps}
+    verify.agree(directory, states, wanted_of)
+    verify.forget_unfinished(directory)
+    return not states
 
 
 def stored_steps(directory: Path) -> set[str]:
@@ -64,6 +78,16 @@ def stored_steps(directory: Path) -> set[str]:
         with closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as store:
             rows = store.execute("SELECT DISTINCT step_id FROM snaps WHERE ser_change IS NOT NULL")
             found.update(step for (step,) in rows)
+    return found
+
+
+def _read(manifest: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(manifest.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise verify.damaged(manifest.parent, f"{manifest.name}: it is no JSON object")
     return found
 
 

@@ -6,11 +6,14 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from dataflows.messages import Outcome
 from dataflows.noting import noting
+from dataflows.sealed import seal, unseal
 from dataflows.store import Writer, partitions
 from tidegate import metrics
 
+_KIND, _VERSION = "sink", 1
 
-class _Partition(StatefulSinkPartition[Outcome, int]):
+
+class _Partition(StatefulSinkPartition[Outcome, bytes]):
     def __init__(self, name: str, writer: Writer, resumed: int | None) -> None:
         self._name = name
         self._writer = writer
@@ -22,12 +25,12 @@ class _Partition(StatefulSinkPartition[Outcome, int]):
         self._writer.write(self._name, sorted(values, key=lambda outcome: outcome.number))
 
     @noting
-    def snapshot(self) -> int:
+    def snapshot(self) -> bytes:
         with metrics.SNAPSHOT_SECONDS.time():
-            return self._writer.settle(self._name)
+            return seal(_KIND, _VERSION, self._writer.settle(self._name))
 
 
-class OutcomeSink(FixedPartitionedSink[Outcome, int]):
+class OutcomeSink(FixedPartitionedSink[Outcome, bytes]):
     """Stores outcomes keyed by shard, `FACTS` or `LEARNING`, one partition each.
 
     Its snapshot is the number of the last step that is durable, which a resumed partition compares
@@ -48,7 +51,17 @@ class OutcomeSink(FixedPartitionedSink[Outcome, int]):
 
     @noting
     def build_part(
-        self, step_id: str, for_part: str, resume_state: int | None
-    ) -> StatefulSinkPartition[Outcome, int]:
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> StatefulSinkPartition[Outcome, bytes]:
         """One partition, anew or resumed."""
-        return _Partition(for_part, self._writer, resume_state)
+        resumed = None if resume_state is None else _last(resume_state)
+        return _Partition(for_part, self._writer, resumed)
+
+
+def next_number(state: bytes) -> int:
+    """The number of the step that a partition with this snapshot expects next. Raises BadState."""
+    return _last(state) + 1
+
+
+def _last(state: bytes) -> int:
+    return unseal(_KIND, _VERSION, state, int)

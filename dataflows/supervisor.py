@@ -61,6 +61,7 @@ def supervise(
     job_of: Callable[[], Job],
     *,
     passing: tuple[type[Exception], ...] = (),
+    failing: tuple[type[Exception], ...] = (),
     hint: Callable[[], str | None] = lambda: None,
     limits: Limits = Limits(),
     command: Sequence[str] = WORKER,
@@ -70,50 +71,47 @@ def supervise(
 
     job_of is called at each start and gives what all workers are told, as plain values; each gets
     its `index` and the cluster's `addresses` besides (none when it is alone). What it raises ends
-    the run, but for `passing` at a restart, after which it is asked again. hint may say in a few
-    words what is known of the cause when workers died. command: what a worker process runs; its
+    the run; but at a restart, after `passing` it is asked again for as long as it takes, and
+    `failing` counts as if a worker had died. hint may say in a few words what is known of the
+    cause when one did. command: what a worker process runs; its
     first line of standard input is its job as JSON.
 
     Raises RunFailed when a worker names a reason for good, or when clusters keep dying soon after
     their start.
     """
     stop = stop_on_signals()
-    job = job_of()
-    failures = 0
+    failures = tries = lives = 0
     while True:
         began = time.monotonic()
-        end = _run(command, workers, job, stop, limits)
-        if end.reason is not None:
-            raise RunFailed(end.reason)
-        if end.first is None:
-            return not end.stopped
-        died = "; ".join(filter(None, [_described(*end.first), hint()]))
-        if end.stopped:
-            raise RunFailed(f"{died}, as it was to stop; start again to resume")
+        try:
+            job = job_of()
+            tries, lives = 0, lives + 1
+        except passing as error:
+            if not lives:
+                raise
+            tries += 1
+            _wait(stop, limits, tries, " ".join(str(error).split()))
+            continue
+        except failing as error:
+            if not lives:
+                raise
+            died = " ".join(str(error).split())
+        else:
+            end = _run(command, workers, job, stop, limits)
+            if end.reason is not None:
+                raise RunFailed(end.reason)
+            if end.first is None:
+                return not end.stopped
+            died = "; ".join(filter(None, [_described(*end.first), hint()]))
+            if end.stopped:
+                raise RunFailed(f"{died}, as it was to stop; start again to resume")
         failures = failures + 1 if time.monotonic() - began <= limits.short_life else 1
         if failures >= limits.most_failures:
             raise RunFailed(
-                f"the workers died {failures} times in a row within {limits.short_life:g} s of "
+                f"the workers failed {failures} times in a row within {limits.short_life:g} s of "
                 f"their start; the last time {died}; start again to resume"
             )
         _wait(stop, limits, failures, died)
-        job = _again(job_of, passing, stop, limits)
-
-
-def _again(
-    job_of: Callable[[], Job],
-    passing: tuple[type[Exception], ...],
-    stop: threading.Event,
-    limits: Limits,
-) -> Job:
-    """The job for a restart, asked for until nothing that passes by itself is in the way."""
-    tries = 0
-    while True:
-        try:
-            return job_of()
-        except passing as error:
-            tries += 1
-            _wait(stop, limits, tries, " ".join(str(error).split()))
 
 
 def _wait(stop: threading.Event, limits: Limits, failures: int, why: str) -> None:

@@ -9,11 +9,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataflows import sealed
 from dataflows.runner import Run
 from models.features import WIDTH
 from tidegate import simulate
@@ -192,4 +194,10 @@ def remembered(recovery: Path) -> Mapping[tuple[str, str], Any]:
             for step, key, epoch, change in rows:
                 if change is not None and epoch >= newest.get((step, key), (-1, None))[0]:
                     newest[step, key] = epoch, pickle.loads(change)
-    return {name: state for name, (_, state) in newest.items()}
+    return {name: opened_state(state) for name, (_, state) in newest.items()}
+
+
+def opened_state(state: bytes) -> Any:
+    """The value of a small state; arrays stay bytes."""
+    head, _, content = state.partition(b"\n")
+    return msgspec.msgpack.decode(content) if head.startswith(sealed.MAGIC) else state

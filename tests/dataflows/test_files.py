@@ -19,7 +19,7 @@ from dataflows.files import MOST_ROWS, FileSource, Input, OtherFile, open_files
 from dataflows.flight import MOST_ROWS as IN_FLIGHT
 from dataflows.memory import MemoryStore
 from dataflows.messages import Outcome, Step
-from tests.dataflows.streams import START, decided, labels, payments, write
+from tests.dataflows.streams import START, decided, labels, opened_state, payments, write
 from tidegate.readers import LabelFile
 from tidegate.schema import DAY, HOUR, MINUTE, Batch, DeadLetters, Labels, View
 
@@ -184,7 +184,7 @@ def test_a_label_before_its_transaction_waits_and_comes_right_after(tmp_path: Pa
         (["c"], [("b", UNKNOWN, True, 0.0)], []),
         (["d"], [], []),
     ]
-    assert len(reader.snapshots[-1]["waiting"]) == 1
+    assert len(opened_state(reader.snapshots[-1])["waiting"]) == 1
 
 
 def test_payments_mature_when_they_are_old_enough(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -14,18 +15,25 @@ from typing import Any
 import pytest
 
 from dataflows.recovery import MANIFEST, RecoveryMismatch, prepare, stored_steps
+from dataflows.verify import RecoveryDamaged
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"shards": 4, "maturity_days": 7.0}
 STEPS = {"flow.cards", "flow.score"}
 
 
-def snapshot(store: Path, step: str, change: bytes | None = b"state") -> None:
-    """Puts a snapshot into the store as Bytewax would."""
+def snapshot(store: Path, step: str, change: bytes | None = b"state", epoch: int = 1) -> None:
+    """Puts a snapshot into the store as Bytewax would, at an epoch of which the first is done."""
     with closing(sqlite3.connect(store / "part-0.sqlite3")) as part:
         part.execute(
-            "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, 'k', 1, ?)",
-            (step, change),
+            "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, 'k', ?, ?)",
+            (step, epoch, None if change is None else pickle.dumps(change)),
+        )
+        part.execute(
+            "INSERT OR IGNORE INTO exs (ex_num, worker_count, resume_epoch) VALUES (0, 1, 1)"
+        )
+        part.execute(
+            "INSERT OR IGNORE INTO fronts (ex_num, worker_index, worker_frontier) VALUES (0, 0, 2)"
         )
         part.commit()
 
@@ -82,6 +90,25 @@ def test_a_step_whose_state_is_gone_does_not_matter(recovery: Path) -> None:
     prepare(recovery, SETTINGS, STEPS)
     snapshot(recovery, "flow.gone", change=None)
     assert prepare(recovery, SETTINGS, STEPS)
+
+
+def test_what_a_crash_left_of_an_unfinished_epoch_is_forgotten(recovery: Path) -> None:
+    prepare(recovery, SETTINGS, STEPS)
+    snapshot(recovery, "flow.cards", b"whole", epoch=1)
+    snapshot(recovery, "flow.cards", b"unfinished", epoch=2)
+    assert not prepare(recovery, SETTINGS, STEPS)
+    with closing(sqlite3.connect(recovery / "part-0.sqlite3")) as part:
+        assert part.execute("SELECT snap_epoch, ser_change FROM snaps").fetchall() == [
+            (1, pickle.dumps(b"whole"))
+        ]
+
+
+def test_a_damaged_manifest_is_refused(recovery: Path) -> None:
+    prepare(recovery, SETTINGS, STEPS)
+    for content in (b"", b"[]", b"{", b"\xff"):
+        (recovery / MANIFEST).write_bytes(content)
+        with pytest.raises(RecoveryDamaged, match=r"damaged \(tidegate.json: .*move it away"):
+            prepare(recovery, SETTINGS, STEPS)
 
 
 def test_a_directory_of_others_is_left_alone(recovery: Path) -> None:

@@ -153,9 +153,13 @@ def test_a_reason_is_heard_even_if_another_worker_died_of_it_first(cluster: Clus
     with pytest.raises(RunFailed, match=r"^fenced$"):
         cluster.run(
             """
+            ready = job["log"] + ".ready"
             if index == 1:
+                while not os.path.exists(ready):
+                    time.sleep(0.01)
                 sys.exit(1)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            open(ready, "w").close()
             time.sleep(0.5)
             os.write(job["reason"], b"fenced")
             sys.exit(3)
@@ -169,7 +173,7 @@ def test_hopeless_workers_are_given_up_in_one_line_with_what_is_known(cluster: C
         cluster.run("sys.exit(9)", hint=lambda: "the disk is full")
     said = str(caught.value)
     assert "\n" not in said
-    assert "died 4 times in a row" in said
+    assert "failed 4 times in a row" in said
     assert "ended with exit code 9; the disk is full" in said
     assert cluster.generations == 4
 
@@ -227,3 +231,12 @@ def test_what_does_not_pass_ends_the_run_at_a_restart(cluster: Cluster) -> None:
     cluster.problems = [ValueError("no such files")]
     with pytest.raises(ValueError, match="no such files"):
         cluster.run("sys.exit(9)", passing=(ConnectionError,))
+
+
+def test_what_fails_at_restarts_counts_as_a_death_but_not_at_the_start(cluster: Cluster) -> None:
+    cluster.problems = [OSError("no space")] * 9
+    with pytest.raises(RunFailed, match=r"failed 4 times in a row .*; the last time no space;"):
+        cluster.run("sys.exit(9)", failing=(OSError,))
+    cluster.generations = 1
+    with pytest.raises(OSError, match="no space"):
+        cluster.run("sys.exit(9)", failing=(OSError,))
