@@ -73,8 +73,8 @@ def supervise(
     its `index` and the cluster's `addresses` besides (none when it is alone). What it raises ends
     the run; but at a restart, after `passing` it is asked again for as long as it takes, and
     `failing` counts as if a worker had died. hint may say in a few words what is known of the
-    cause when one did. command: what a worker process runs; its
-    first line of standard input is its job as JSON.
+    cause when one did. command: what a worker process runs; the first line of its standard input
+    is its job as JSON.
 
     Raises RunFailed when a worker names a reason for good, or when clusters keep dying soon after
     their start.
@@ -85,7 +85,7 @@ def supervise(
         began = time.monotonic()
         try:
             job = job_of()
-            tries, lives = 0, lives + 1
+            tries, lives, began = 0, lives + 1, time.monotonic()
         except passing as error:
             if not lives:
                 raise
