@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 
 import msgspec
@@ -19,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from dataflows.messages import Envelope
 from tidegate import metrics
 from tidegate.kafka import config, outgoing
+from tidegate.kafka.heard import LIBRDKAFKA
 from tidegate.kafka.outgoing import Stored
 from tidegate.redaction import redact
 from tidegate.schema import DeadLetters, Reason, texts, to_micros
@@ -46,6 +49,17 @@ class PublishFailed(RuntimeError):
     """Decisions cannot be sent, and will not be by waiting; the message says why in one line."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A message on its way; `alone` when no other is in its batch."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes | None]] | None
+    alone: bool = False
+
+
 class Publisher:
     """The producer of a process. `publish` and `flush` may be called from different threads."""
 
@@ -53,6 +67,7 @@ class Publisher:
         self._topics = kafka.topics
         self._lock = threading.Lock()
         self._refused: list[tuple[str, bytes, str]] = []  # topic, value, why
+        self._apart: list[_Sent] = []  # to be sent again, each by itself
         self._failure: PublishFailed | None = None
         self._closed = False
         usual = {"linger.ms": "1", "compression.type": "lz4"}
@@ -68,7 +83,7 @@ class Publisher:
                     queue_buffering_max_messages=MOST_QUEUED,
                 ),
             },
-            logger=logging.getLogger("tidegate.librdkafka"),
+            logger=LIBRDKAFKA,
         )
 
     def publish(self, decisions: Iterable[Stored], envelope: Envelope | None) -> None:
@@ -81,12 +96,12 @@ class Publisher:
                 key, headers = envelope.key[row], envelope.headers[row]
             # Without a key of the payment's own, its id keeps repeats in one partition.
             key = key if key is not None else stored.transaction_id.encode()
-            self._send(self._topics.decisions, key, outgoing.decision(stored), headers)
+            self._send(_Sent(self._topics.decisions, key, outgoing.decision(stored), headers))
             sent += 1
             if stored.decision != "approve":
                 name = alert_id(stored.transaction_id)
                 value = outgoing.alert(stored, name)
-                self._send(self._topics.alerts, str(name).encode(), value, headers)
+                self._send(_Sent(self._topics.alerts, str(name).encode(), value, headers))
                 alerts += 1
         metrics.PUBLISHED.labels("decision").inc(sent)
         metrics.PUBLISHED.labels("alert").inc(alerts)
@@ -94,11 +109,28 @@ class Publisher:
     def bury(self, dead: DeadLetters) -> None:
         """Sends dead letters. Raises PublishFailed."""
         for key, value in outgoing.dead_letters(dead):
-            self._send(self._topics.dead_letters, key.encode(), value, None)
+            self._send(_Sent(self._topics.dead_letters, key.encode(), value, None))
         metrics.PUBLISHED.labels("dead_letter").inc(len(dead))
 
     def flush(self) -> None:
         """Waits until everything sent is acknowledged or refused. Raises PublishFailed."""
+        self._drain()
+        while True:
+            with self._lock:
+                apart, self._apart = self._apart, []
+            if not apart:
+                return
+            log.warning(
+                "Kafka refused batches of %d messages for %s as too large; each is sent by itself. "
+                "A smaller batch.size in TIDEGATE_KAFKA_CONFIG spares the detour",
+                len(apart),
+                ", ".join(sorted({sent.topic for sent in apart})),
+            )
+            for sent in apart:
+                self._send(replace(sent, alone=True))
+                self._drain()
+
+    def _drain(self) -> None:
         while self._producer.flush(_WAIT):
             self._raise_failure()
         self._raise_failure()
@@ -114,48 +146,46 @@ class Publisher:
         self._closed = True
         self._producer.flush(_WAIT)
 
-    def _send(
-        self,
-        topic: str,
-        key: bytes,
-        value: bytes,
-        headers: Sequence[tuple[str, bytes | None]] | None,
-    ) -> None:
+    def _send(self, sent: _Sent) -> None:
+        headers = sent.headers
         while True:
             self._raise_failure()
             try:
                 self._producer.produce(
-                    topic,
-                    value,
-                    key,
+                    sent.topic,
+                    sent.value,
+                    sent.key,
                     headers=None if headers is None else [(n, v) for n, v in headers],
-                    on_delivery=self._reported,
+                    on_delivery=partial(self._reported, sent),
                 )
             except BufferError:
                 if self._closed:
                     raise PublishFailed("stopped while no Kafka broker takes messages") from None
                 self._producer.poll(_WAIT)
             except KafkaException as error:
-                self._failed(error.args[0], topic, value)
+                self._failed(error.args[0], replace(sent, alone=True))
                 return
             else:
                 self._producer.poll(0)
                 return
 
-    def _reported(self, error: KafkaError | None, message: Message) -> None:
+    def _reported(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._failed(error, str(message.topic()), message.value() or b"")
+            self._failed(error, sent)
 
-    def _failed(self, error: KafkaError, topic: str, value: bytes) -> None:
+    def _failed(self, error: KafkaError, sent: _Sent) -> None:
         if error.code() not in _REFUSED:
-            self._failure = PublishFailed(
-                f"Kafka does not take messages for {topic}: {error.str()}"
-            )
-        elif topic == self._topics.dead_letters:
+            why = f"Kafka does not take messages for {sent.topic}: {error.str()}"
+            self._failure = PublishFailed(why)
+        elif not sent.alone:
+            # What is refused is a batch: perhaps for its size, perhaps for one message in it.
+            with self._lock:
+                self._apart.append(sent)
+        elif sent.topic == self._topics.dead_letters:
             log.error("Kafka refused a dead letter, which the database has: %s", error.str())
         else:
             with self._lock:
-                self._refused.append((topic, value, error.str()))
+                self._refused.append((sent.topic, sent.value, error.str()))
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

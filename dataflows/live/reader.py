@@ -16,6 +16,7 @@ from dataflows.live.watch import Found, SlotState, TopicGone, Watch
 from dataflows.store import History
 from tidegate import metrics
 from tidegate.kafka import config
+from tidegate.kafka.heard import LIBRDKAFKA
 from tidegate.settings import Kafka
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Reader:
                 queued_min_messages=10_000,
                 queued_max_messages_kbytes=16_384,
             ),
-            logger=logging.getLogger("tidegate.librdkafka"),
+            logger=LIBRDKAFKA,
         )
         self._watch = Watch(self._consumer, topics, kafka.slots, kafka.start, self._found)
         self._lock = threading.Lock()
