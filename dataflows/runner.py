@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,36 +14,52 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from dataflows.database import DatabaseHistory, DatabaseWriter, count
 from dataflows.engine import execute
+from dataflows.expected import expected
 from dataflows.feedback import LabelBook
 from dataflows.files import FileSource, Input, OtherFile, open_files
+from dataflows.history import DatabaseHistory
 from dataflows.lease import Lease
+from dataflows.live.order import OrderStep
+from dataflows.live.reader import reading
+from dataflows.live.slots import SlotSource
+from dataflows.live.watch import OffsetsAhead, TopicGone
 from dataflows.messages import Outcome
 from dataflows.noting import forget, noted
+from dataflows.publisher import Publisher, PublishFailed
 from dataflows.recovery import RecoveryMismatch, prepare
 from dataflows.routes import Routes
-from dataflows.scoring import FLOW, STATEFUL, Plan, build
+from dataflows.scoring import FLOW, FROM_FILES, FROM_KAFKA, Plan, build, build_live
 from dataflows.sink import OutcomeSink
 from dataflows.store import partitions
 from dataflows.supervisor import RunFailed, stop_on_signals, supervise
+from dataflows.verify import RecoveryAway, RecoveryDamaged, full_disk
+from dataflows.writer import DatabaseWriter, count
 from models.policy import Policy
 from models.portable import BadState
-from tidegate import metrics
+from tidegate.exporter import Check, serve
 from tidegate.readers import LabelFile, UnreadableFile
 from tidegate.schema import DAY, Labels, nothing
+from tidegate.settings import Kafka, Topics
 from tidegate.store import connection, progress
 from tidegate.store.lease import AnotherCluster
 
 __all__ = ["KNOWN", "Run", "RunFailed", "read_input", "run", "run_worker", "work"]
+
+log = logging.getLogger(__name__)
 
 OnStored = Callable[[Sequence[Outcome]], None]
 
 # What a flow cannot go on from, and says in one line.
 KNOWN = (
     AnotherCluster,
+    OffsetsAhead,
     OtherFile,
+    PublishFailed,
+    RecoveryAway,
+    RecoveryDamaged,
     RecoveryMismatch,
+    TopicGone,
     BadState,
     UnreadableFile,
     progress.DatabaseBehind,
@@ -52,15 +69,16 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a run from files is told; plain values, as worker processes get it as JSON.
+    """Everything a run is told; plain values, as worker processes get it as JSON.
 
-    currency: of files that name none. snapshot_seconds: between snapshots. pace: transactions a
-    second to hold the stream back to, 0 for as fast as it goes.
+    kafka: where it reads from and publishes to; without it, it reads files. currency: of files that
+    name none. snapshot_seconds: between snapshots. pace: transactions a second to hold files back
+    to, 0 for as fast as it goes.
     """
 
     database_url: str
     recovery_dir: str
-    transactions: tuple[str, ...]
+    transactions: tuple[str, ...] = ()
     labels: str | None = None
     currency: str | None = None
     shards: int = 4
@@ -72,6 +90,28 @@ class Run:
     pace: float = 0.0
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"
+    kafka: dict[str, Any] | None = field(default=None, repr=False)  # `Kafka`; may hold passwords
+
+    @property
+    def brokers(self) -> Kafka | None:
+        """The way to Kafka, None for a run from files."""
+        if self.kafka is None:
+            return None
+        topics = Topics(**self.kafka["topics"])
+        return Kafka(**{**self.kafka, "brokers": tuple(self.kafka["brokers"]), "topics": topics})
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What cannot change in the life of a recovery store."""
+        fixed: dict[str, Any] = {"shards": self.shards, "maturity_days": self.maturity_days}
+        if self.kafka is None:
+            return {"input": "files", **fixed}
+        return {"input": "kafka", "slots": self.kafka["slots"], **fixed}
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps with state."""
+        return FROM_FILES if self.kafka is None else FROM_KAFKA
 
     @property
     def plan(self) -> Plan:
@@ -83,17 +123,20 @@ def run(given: Run, on_stored: OnStored = lambda outcomes: None) -> bool:
     """Runs until the files end or SIGTERM or SIGINT comes, either of which ends with a snapshot;
     says whether it was the files.
 
-    on_stored is told of what was stored, if the flow runs in this process (one worker). Raises
-    RunFailed.
+    A run from Kafka, and one of several workers, is supervised: when a process dies, all start
+    again. on_stored is told of what was stored, if the flow runs in this process. Raises RunFailed.
     """
-    with _one_line():
-        read_input(given)  # a file that cannot be read stops the start, not a worker
+    directory = Path(given.recovery_dir)
+    with _one_line(directory):
+        if given.kafka is None:
+            read_input(given)  # a file that cannot be read stops the start, not a worker
 
         def generation() -> int:
             fresh = prepare(
-                Path(given.recovery_dir),
-                {"shards": given.shards, "maturity_days": given.maturity_days},
-                {f"{FLOW}.{step}" for step in STATEFUL},
+                directory,
+                given.fixed,
+                {f"{FLOW}.{step}" for step in given.steps},
+                expected(given.shards, given.fixed.get("slots", 0)),
             )
             return _take_generation(given, fresh)
 
@@ -103,12 +146,14 @@ def run(given: Run, on_stored: OnStored = lambda outcomes: None) -> bool:
 
         # Before anything is changed, so that a start by mistake does not disturb what runs.
         with Lease(given.database_url) as lease:
-            if given.workers == 1:
+            if given.workers == 1 and given.kafka is None:
                 return work(given, generation(), 0, [], on_stored)
             return supervise(
                 given.workers,
                 partial(job, lease),
                 passing=(psycopg.OperationalError,),  # while the database is away
+                failing=(RecoveryAway,),
+                hint=partial(full_disk, directory),
             )
 
 
@@ -132,22 +177,40 @@ def work(
     """One worker's part: the whole flow when there are no addresses, else its share of it. Says
     whether the files came to their end, as far as this worker knows."""
     stop = stop_on_signals()
-    if given.metrics_port:
-        metrics.serve(given.metrics_port + index, given.metrics_host)
     keys = Routes(given.shards).keys
 
     def stored(outcomes: Sequence[Outcome]) -> None:
         count(outcomes)
         on_stored(outcomes)
 
-    with (
-        closing(DatabaseWriter(given.database_url, generation, stored)) as writer,
-        closing(DatabaseHistory(given.database_url, partitions(keys))) as history,
-    ):
-        flow = build(
-            FileSource(read_input(given), history, stop), OutcomeSink(keys, writer), given.plan
-        )
-        execute(flow, Path(given.recovery_dir), given.snapshot_seconds, addresses, index)
+    kafka, url = given.brokers, given.database_url
+    run_flow = partial(
+        execute,
+        recovery_dir=Path(given.recovery_dir),
+        snapshot_seconds=given.snapshot_seconds,
+        addresses=addresses,
+        index=index,
+    )
+    with ExitStack() as opened:
+        history = opened.enter_context(closing(DatabaseHistory(url, partitions(keys), generation)))
+        publisher = None if kafka is None else opened.enter_context(closing(Publisher(kafka)))
+        writer = opened.enter_context(closing(DatabaseWriter(url, generation, stored, publisher)))
+        sink = OutcomeSink(keys, writer)
+        checks: dict[str, Check] = {"database": writer.away}
+        if given.metrics_port:
+            opened.callback(serve(given.metrics_port + index, given.metrics_host, checks).close)
+        if kafka is None:
+            run_flow(build(FileSource(read_input(given), history, stop), sink, given.plan))
+        else:
+            with reading(kafka, history) as reader:
+                checks["kafka"] = reader.away
+                source = SlotSource(kafka.slots, reader, stop)
+                maturity, slots = round(given.maturity_days * DAY), kafka.slots
+
+                def order(state: bytes | None) -> OrderStep:
+                    return OrderStep(state, history, maturity, slots)
+
+                run_flow(build_live(source, order, sink, given.plan))
     return not stop.is_set()
 
 
@@ -169,8 +232,9 @@ def run_worker(line: str) -> None:
 
 
 @contextmanager
-def _one_line() -> Iterator[None]:
-    """Turns what is known to go wrong into RunFailed, from however deep in the flow it came."""
+def _one_line(recovery: Path | None = None) -> Iterator[None]:
+    """Turns what is known to go wrong into RunFailed, from however deep in the flow it came; so
+    also whatever comes of a full disk under the recovery store."""
     forget()
     try:
         yield
@@ -181,6 +245,11 @@ def _one_line() -> Iterator[None]:
                 if isinstance(cause, KNOWN):
                     raise RunFailed(str(cause)) from error
                 cause = cause.__cause__ or cause.__context__
+        told = isinstance(error, RunFailed | KeyboardInterrupt)
+        if recovery is not None and not told and (full := full_disk(recovery)):
+            raise RunFailed(f"{full}; start again to resume") from error
+        if (cause := noted()) is not None and not told:
+            log.error("the flow failed", exc_info=cause)  # Bytewax may have lost sight of it
         raise
 
 

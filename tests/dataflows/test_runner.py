@@ -22,7 +22,7 @@ import pytest
 from dataflows.evaluate import evaluate
 from dataflows.recovery import MANIFEST, stored_steps
 from dataflows.runner import RunFailed, run
-from dataflows.scoring import FLOW, STATEFUL
+from dataflows.scoring import FLOW, FROM_FILES
 from models.policy import Policy
 from tests.dataflows.streams import (
     START,
@@ -293,7 +293,7 @@ def test_a_run_that_has_ended_starts_again_and_does_nothing(
     given = a_run(database, recovery, small)
     assert run(given)
     before = stored(database), remembered(recovery)
-    assert stored_steps(recovery) == {f"{FLOW}.{step}" for step in STATEFUL}
+    assert stored_steps(recovery) == {f"{FLOW}.{step}" for step in FROM_FILES}
     assert run(given)
     assert (stored(database), remembered(recovery)) == before
 

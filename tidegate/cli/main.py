@@ -102,10 +102,11 @@ def run(
     ] = None,
     currency: Currency = None,
 ) -> None:
-    """Score files of payments, learning from their labels, until the files end.
+    """Score payments and learn from their labels: from Kafka until stopped, or from files.
 
-    Decisions and alerts go to the database. Stopped or killed, it goes on where it was when started
-    again with the same files; no decision is lost, doubled or changed.
+    Without files it reads the topics of TIDEGATE_KAFKA_BROKERS. Decisions and alerts go to the
+    database, and from Kafka to their topics as well. Stopped or killed, it goes on where it was
+    when started again; no decision is lost, doubled or changed.
     """
     from tidegate.cli import scoring
 

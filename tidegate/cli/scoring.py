@@ -1,11 +1,11 @@
-"""`tidegate run`: the scoring flow over files."""
+"""`tidegate run`: the scoring flow, from Kafka or over files."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from dataflows.messages import Outcome
@@ -13,6 +13,7 @@ from dataflows.runner import Run, RunFailed
 from dataflows.runner import run as run_flow
 from tidegate.cli.database import at_head
 from tidegate.cli.progress import bar
+from tidegate.kafka import admin
 from tidegate.readers import TransactionFile
 from tidegate.settings import Settings
 
@@ -27,10 +28,11 @@ def run(
     currency: str | None,
 ) -> None:
     """Runs until the files end, or until it is told to stop."""
-    if not transactions:
-        raise RunFailed("give --transactions: reading from Kafka is not built yet")
     if workers is not None:
         settings = replace(settings, flow=replace(settings.flow, workers=workers))
+    if not transactions:
+        _run_from_kafka(settings, labels)
+        return
     with at_head(settings) as database:
         given = described(settings, database.url, transactions, labels, currency)
         started = time.monotonic()
@@ -52,6 +54,21 @@ def run(
             facts |= {"transactions": rows, "per_second": round(rows / seconds)}
         what = "the files have ended" if finished else "stopped with a last snapshot"
         log.info(what, extra=facts)
+
+
+def _run_from_kafka(settings: Settings, labels: Path | None) -> None:
+    if not settings.kafka.brokers:
+        raise RunFailed("give --transactions, or set TIDEGATE_KAFKA_BROKERS to read from Kafka")
+    if labels is not None:
+        raise RunFailed("--labels goes with --transactions: from Kafka, labels come by their topic")
+    admin.check_config(settings.kafka)
+    admin.wait_for_broker(settings.kafka)
+    partitions = admin.ensure_topics(settings.kafka)
+    with at_head(settings) as database:
+        given = described(settings, database.url, (), None)
+        log.info("reads from Kafka until it is stopped", extra={"partitions": partitions})
+        run_flow(replace(given, kafka=asdict(settings.kafka)))
+        log.info("stopped with a last snapshot")
 
 
 def described(
