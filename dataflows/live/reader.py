@@ -106,9 +106,9 @@ class Reader:
             log.warning("group offsets were not committed: %s", error.args[0].str())
 
     def away(self) -> str | None:
-        """For how long no broker has answered, in words; None when one does."""
+        """For how long Kafka has not answered, in words; None when it does."""
         seconds = self._watch.away()
-        return f"no Kafka broker answers, for {seconds:.0f} s now" if seconds else None
+        return f"Kafka does not answer, for {seconds:.0f} s now" if seconds else None
 
     def close(self, *, clean: bool) -> None:
         """Ends. clean: everything handed on is in a snapshot, so that the group may know it."""

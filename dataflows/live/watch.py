@@ -191,7 +191,7 @@ class Watch:
         if self._said == 0.0 or now - self._said >= _REMIND:
             self._said = now
             log.warning(
-                "no Kafka broker answers, for %.0f s now; waiting: %s",
+                "Kafka does not answer as it should, for %.0f s now; waiting: %s",
                 now - self._away_since,
                 error.args[0].str(),
             )

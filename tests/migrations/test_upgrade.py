@@ -22,6 +22,7 @@ TABLES = {
     "rule",
     "score",
     "sink_progress",
+    "source_progress",
 }
 
 
