@@ -28,6 +28,7 @@ __all__ = [
     "World",
     "as_known",
     "days",
+    "known",
     "simulate",
     "sized",
     "world",
@@ -72,6 +73,15 @@ def simulate(
     )
 
 
+def known(
+    customers: int, terminals: int, days: int, seed: int, start: date = START
+) -> Iterator[tuple[Batch, Labels]]:
+    """Each day's payments, with their column `content` left 0, and the labels that become known on
+    that day; then no payments, and all labels that come later. Memory, arguments and errors as for
+    `write`."""
+    return as_known(_days(customers, terminals, days, seed, start), content=False)
+
+
 def write(
     directory: Path,
     customers: int,
@@ -90,9 +100,8 @@ def write(
     none. Arguments and errors otherwise as for `simulate`.
     """
     paths = directory / f"transactions.{format}", directory / f"labels.{format}"
-    simulated = as_known(_days(customers, terminals, days, seed, start), content=False)
     with appearing(*paths, format) as files:
-        for done, (batch, labels) in enumerate(simulated, 1):
+        for done, (batch, labels) in enumerate(known(customers, terminals, days, seed, start), 1):
             files.write(batch, labels)
             if progress is not None and done <= days:
                 progress(done, days)

@@ -12,16 +12,19 @@ def known_errors() -> tuple[type[Exception], ...]:
     from dataflows.runner import RunFailed
     from tidegate.cli.database import SchemaMismatch
     from tidegate.embedded import EmbeddedError
+    from tidegate.kafka.admin import NoBroker, TopicError
     from tidegate.kafka.single import KafkaFailed
     from tidegate.readers import UnreadableFile
 
     return (
         EmbeddedError,
         KafkaFailed,
+        NoBroker,
         NoLabels,
         OSError,
         RunFailed,
         SchemaMismatch,
+        TopicError,
         UnreadableFile,
         psycopg.OperationalError,
         sqlalchemy.exc.OperationalError,  # what migrations make of it

@@ -126,20 +126,34 @@ def api(
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write into.")] = None,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Send to the topics of TIDEGATE_KAFKA_BROKERS instead.")
+    ] = False,
     customers: Annotated[int, typer.Option(min=1)] = 5_000,
     terminals: Annotated[int, typer.Option(min=20)] = 2_000,
     days: Annotated[int, typer.Option(min=1)] = 60,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 7,
     format: Annotated[Format, typer.Option(help="Format of the two files.")] = Format.PARQUET,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Payments a second to send; default as fast as it goes.", min=0.001),
+    ] = None,
 ) -> None:
-    """Write simulated payments and their late labels.
+    """Write simulated payments and their late labels, or send them to Kafka.
 
     Customers pay at terminals near them in a rhythm of their own; fraud follows patterns that the
     field knows. Equal seeds give equal files.
     """
     from tidegate.cli import simulation
 
+    if (out is not None) == kafka:
+        raise typer.BadParameter("give either --out or --kafka", param_hint="--out")
+    if out is None:
+        simulation.send(_settings().kafka, customers, terminals, days, seed, rate)
+        return
+    if rate is not None:
+        raise typer.BadParameter("goes with --kafka", param_hint="--rate")
     simulation.write(out, customers, terminals, days, seed, format.value)
 
 

@@ -14,7 +14,10 @@ OPTIONS = {
     "migrate": [],
     "run": ["--transactions", "--labels", "--workers", "--currency"],
     "api": ["--host", "--port"],
-    "simulate": ["--out", "--customers", "--terminals", "--days", "--seed", "--format"],
+    "simulate": [
+        *["--out", "--customers", "--terminals", "--days", "--seed", "--format"],
+        *["--kafka", "--rate"],
+    ],
     "evaluate": ["--data", "--delay-days", "--scores", "--currency"],
 }
 
