@@ -56,6 +56,7 @@ class _Slot(StatefulSourcePartition[Keyed, bytes]):
         self._reader = reader
         self._stop = stop
         self._snapped: Offsets = {}
+        self._committed: Offsets = {}
         self._idle = False
         reader.open(number, offsets)
 
@@ -75,7 +76,9 @@ class _Slot(StatefulSourcePartition[Keyed, bytes]):
     @noting
     def snapshot(self) -> bytes:
         # One behind: the snapshot before this one is durable by now, this one may never be.
-        self._reader.commit(self._snapped)
+        if self._snapped != self._committed:
+            self._reader.commit(self._snapped)
+            self._committed = self._snapped
         self._snapped = self._reader.offsets(self._number)
         rows = [
             (topic, partition, offset)

@@ -87,7 +87,8 @@ def take_generation(conn: Conn) -> int:
 
 def begin(conn: Conn, generation: int, partition: str, snapshot_sequence: int | None) -> None:
     """Opens a sink partition at the sequence that its snapshot names; None where the recovery
-    store is fresh, which starts its count at -1 (nothing stored).
+    store is fresh, which starts its count at -1 (nothing stored). A sequence beyond it was reached
+    by a cluster that died, and says nothing of the steps that come now.
 
     Raises Fenced when the generation is no longer the newest, and DatabaseBehind when the snapshot
     names a sequence that the database never got.
@@ -97,15 +98,14 @@ def begin(conn: Conn, generation: int, partition: str, snapshot_sequence: int | 
         raise Fenced(_fenced(generation, None if newest is None else newest[0]))
     row = conn.execute(SEQUENCE, {"partition": partition}).fetchone()
     stored = NONE_YET if row is None else int(row[0])
-    if snapshot_sequence is None:
-        stored = NONE_YET
-    elif snapshot_sequence > stored:
+    if snapshot_sequence is not None and snapshot_sequence > stored:
         raise DatabaseBehind(
             f"the recovery store has seen {partition} write up to {snapshot_sequence}, this "
             f"database holds it up to {stored}: restore a newer backup of the database, or move "
             "the recovery store away to start without it"
         )
-    conn.execute(BEGIN, {"partition": partition, "generation": generation, "sequence": stored})
+    sequence = NONE_YET if snapshot_sequence is None else snapshot_sequence
+    conn.execute(BEGIN, {"partition": partition, "generation": generation, "sequence": sequence})
 
 
 def advance(conn: Conn, generation: int, sequences: Mapping[str, int]) -> None:

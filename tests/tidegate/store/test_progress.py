@@ -42,7 +42,8 @@ def test_a_snapshot_resumes_what_the_database_holds(conn: Conn) -> None:
     progress.begin(conn, second, "p0", 5)
     progress.begin(conn, second, "p1", 6)  # it was killed after the commit, before the snapshot
     progress.begin(conn, second, "p3", -1)  # its snapshot says that it never wrote
-    assert progress.read(conn) == {"p0": 5, "p1": 7, "p2": 2, "p3": -1}
+    # Step 7 comes again and may be another one: nobody may take it for stored.
+    assert progress.read(conn) == {"p0": 5, "p1": 6, "p2": 2, "p3": -1}
     progress.advance(conn, second, {"p1": 7})
 
 
