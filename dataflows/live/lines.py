@@ -61,6 +61,12 @@ class Line:
         if not self.fetched:
             self.next_offset = max(self.next_offset, offset)
 
+    def goes_on_at(self, offset: int) -> None:
+        """Reading goes on elsewhere, as the broker lost what was to be read next."""
+        self.ended_at = None
+        if not self.fetched:
+            self.next_offset = offset
+
     def landed(self, offset: int) -> None:
         """Everything below the offset is in the store."""
         while self._flying and self._flying[0][0] <= offset:

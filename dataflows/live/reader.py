@@ -149,6 +149,10 @@ class Reader:
             new, self._new = self._new, []
         for slot, found in new:
             for f in found:
+                line = self._by_place.get((f.topic, f.partition))
+                if line is not None:  # it was lost, and is read again from where there is something
+                    line.goes_on_at(f.offset)
+                    continue
                 line = Line(f.kind, f.topic, f.partition, f.offset, _ROOM)
                 self._lines[slot].append(line)
                 self._by_place[line.place] = line
@@ -181,11 +185,8 @@ class Reader:
         if code == KafkaError._PARTITION_EOF and line is not None:
             line.ended(int(message.offset() or 0))
         elif code == KafkaError._AUTO_OFFSET_RESET and line is not None:
-            offset = self._watch.reset(*place, line.position)
-            if not line.fetched:
-                line.next_offset = offset
             self._consumer.incremental_unassign([TopicPartition(*place)])
-            self._consumer.incremental_assign([TopicPartition(*place, offset)])
+            self._watch.lost(line.kind, *place, line.position)
         elif code in (
             KafkaError.UNKNOWN_TOPIC_OR_PART,
             KafkaError.TOPIC_AUTHORIZATION_FAILED,

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -72,6 +72,7 @@ class Watch:
         self._lock = threading.Lock()
         self._states: dict[int, SlotState] = {}
         self._known: dict[int, set[tuple[str, int]]] = {}
+        self._lost: list[Found] = []
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._away_since: float | None = None
@@ -92,10 +93,15 @@ class Watch:
         since = self._away_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def reset(self, topic: str, partition: int, offset: int) -> int:
-        """Where to go on when the broker does not have the offset any more, or not yet. Asks it,
-        so call it rarely. Raises KafkaException."""
-        low, high = self._marks(topic, partition)
+    def lost(self, kind: Kind, topic: str, partition: int, offset: int) -> None:
+        """The broker does not have the offset any more, or not yet: the partition is found again
+        with one that it has."""
+        with self._lock:
+            self._lost.append(Found(kind, topic, partition, offset))
+        self._wake.set()
+
+    def _reset(self, topic: str, partition: int, offset: int, low: int, high: int) -> int:
+        """The nearest offset that there is."""
         chosen = min(max(offset, low), high)
         metrics.KAFKA_SKIPPED.labels(topic).inc(max(0, chosen - offset))
         log.error(
@@ -130,6 +136,11 @@ class Watch:
         counts = {kind: self._count(topic) for kind, topic in self._topics.items()}
         with self._lock:
             states = list(self._states.values())
+        while self._lost:
+            f = self._lost[0]
+            offset = self._reset(f.topic, f.partition, f.offset, *self._marks(f.topic, f.partition))
+            self._on_found(f.partition % self._slots, [replace(f, offset=offset)])
+            del self._lost[0]
         for state in states:
             first = state.number not in self._known
             known = self._known.get(state.number, set())
@@ -164,7 +175,7 @@ class Watch:
                     f"{saved}, and it ends at {high}: this is another topic. Name the one that "
                     "was read, or move the recovery store away to start without it"
                 )
-            return self.reset(topic, partition, saved) if saved < low else saved
+            return self._reset(topic, partition, saved, low, high) if saved < low else saved
         if state.offsets is not None or not first or self._start == "earliest":
             return low
         if self._start == "latest":

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from dataflows.live import lines, watch
+from dataflows.live import reader as reader_module
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.live.reader import Offsets, Reader
 from dataflows.live.watch import OffsetsAhead, TopicGone
@@ -100,7 +101,9 @@ def reports(reader: Reader) -> dict[int, Report]:
     while len(found) < 2:
         assert time.monotonic() < deadline
         for slot in range(2):
-            found |= {slot: taken for taken in reader.take(slot) if isinstance(taken, Report)}
+            for taken in reader.take(slot):
+                if isinstance(taken, Report):
+                    found[slot] = taken
         time.sleep(0.002)
     return found
 
@@ -230,6 +233,38 @@ def test_messages_that_the_broker_deleted_are_skipped_and_counted(
     assert metrics.KAFKA_SKIPPED.labels(topic)._value.get() - before == 3
 
 
+def test_messages_that_are_deleted_under_its_nose_are_skipped_and_it_goes_on(
+    broker: Broker, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "_ROOM", 10)
+    monkeypatch.setattr(reader_module, "_LEAST_ROOM", 10)
+    monkeypatch.setattr(reader_module, "_AT_ONCE", 5)
+    monkeypatch.setattr(reader_module, "MOST_FETCHED", 20)
+    topic = kafka.topics.transactions
+    names = [f"a{n}" for n in range(100)]
+    send(kafka, topic, 0, *map(payment, names))
+    landed = store()
+    reader = Reader(kafka, landed)
+    for slot in range(2):
+        reader.open(slot, None)
+    try:
+        found = pieces(reader, until=10)
+        admin = broker.admin()
+        for deleted in admin.delete_records([TopicPartition(topic, 0, 90)]).values():
+            deleted.result(30)
+        deadline = time.monotonic() + PATIENCE
+        while "a99" not in ids(found):
+            assert time.monotonic() < deadline
+            landed.write("all", [Outcome(0, marks={(topic, 0): reader.offsets(0)[topic][0]})])
+            found += pieces(reader, quiet=0.05)
+    finally:
+        reader.close(clean=False)
+    got = ids(found)
+    assert got[-10:] == names[90:]
+    assert got[:-10] == names[: len(got) - 10]
+    assert 20 < len(got) < 100
+
+
 def test_the_end_of_a_partition_is_told_also_behind_an_aborted_transaction(kafka: Kafka) -> None:
     topic = kafka.topics.transactions
     producer = Producer({"bootstrap.servers": kafka.brokers[0], "transactional.id": "test"})
@@ -252,8 +287,6 @@ def test_the_end_of_a_partition_is_told_also_behind_an_aborted_transaction(kafka
 def test_no_more_is_handed_on_than_has_room_until_it_has_landed(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataflows.live import reader as reader_module
-
     monkeypatch.setattr(reader_module, "_ROOM", 40)
     monkeypatch.setattr(reader_module, "_LEAST_ROOM", 10)
     monkeypatch.setattr(lines, "MOST_FETCHED", 20)
