@@ -26,7 +26,7 @@ T = TypeVar("T", Batch, Labels)
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class Transaction(msgspec.Struct, gc=False):
+class Transaction(msgspec.Struct, omit_defaults=True, gc=False):
     """A transaction's fields and their types, as in the contract."""
 
     transaction_id: str
@@ -49,7 +49,7 @@ class Transaction(msgspec.Struct, gc=False):
     attributes: dict[str, Any] | None = None
 
 
-class Label(msgspec.Struct, gc=False):
+class Label(msgspec.Struct, omit_defaults=True, gc=False):
     """A label's fields and their types, as in the contract."""
 
     transaction_id: str

@@ -12,10 +12,11 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from dataflows.live import lines, watch
 from dataflows.live import reader as reader_module
+from dataflows.live import watch
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.live.reader import Offsets, Reader
+from dataflows.live.reader import reading as closing_well
 from dataflows.live.watch import OffsetsAhead, TopicGone
 from dataflows.memory import MemoryStore
 from dataflows.messages import Outcome
@@ -43,6 +44,27 @@ def reading(kafka: Kafka, offsets: Mapping[int, Offsets] | None = None) -> Itera
     reader = Reader(kafka, store())
     for slot in range(kafka.slots):
         reader.open(slot, None if offsets is None else offsets.get(slot, {}))
+    try:
+        yield reader
+    finally:
+        reader.close(clean=False)
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten messages of a partition may be under way, and some twenty wait."""
+    monkeypatch.setattr(reader_module, "_ROOM", 10)
+    monkeypatch.setattr(reader_module, "_LEAST_ROOM", 10)
+    monkeypatch.setattr(reader_module, "_AT_ONCE", 5)
+    monkeypatch.setattr(reader_module, "MOST_FETCHED", 20)
+
+
+@contextmanager
+def reading_into(kafka: Kafka, landed: MemoryStore) -> Iterator[Reader]:
+    """A reader at its first start that hears of what has landed in the store."""
+    reader = Reader(kafka, landed)
+    for slot in range(kafka.slots):
+        reader.open(slot, None)
     try:
         yield reader
     finally:
@@ -233,21 +255,15 @@ def test_messages_that_the_broker_deleted_are_skipped_and_counted(
     assert metrics.KAFKA_SKIPPED.labels(topic)._value.get() - before == 3
 
 
+@pytest.mark.usefixtures("little_room")
 def test_messages_that_are_deleted_under_its_nose_are_skipped_and_it_goes_on(
-    broker: Broker, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, kafka: Kafka
 ) -> None:
-    monkeypatch.setattr(reader_module, "_ROOM", 10)
-    monkeypatch.setattr(reader_module, "_LEAST_ROOM", 10)
-    monkeypatch.setattr(reader_module, "_AT_ONCE", 5)
-    monkeypatch.setattr(reader_module, "MOST_FETCHED", 20)
     topic = kafka.topics.transactions
     names = [f"a{n}" for n in range(100)]
     send(kafka, topic, 0, *map(payment, names))
     landed = store()
-    reader = Reader(kafka, landed)
-    for slot in range(2):
-        reader.open(slot, None)
-    try:
+    with reading_into(kafka, landed) as reader:
         found = pieces(reader, until=10)
         admin = broker.admin()
         for deleted in admin.delete_records([TopicPartition(topic, 0, 90)]).values():
@@ -257,8 +273,6 @@ def test_messages_that_are_deleted_under_its_nose_are_skipped_and_it_goes_on(
             assert time.monotonic() < deadline
             landed.write("all", [Outcome(0, marks={(topic, 0): reader.offsets(0)[topic][0]})])
             found += pieces(reader, quiet=0.05)
-    finally:
-        reader.close(clean=False)
     got = ids(found)
     assert got[-10:] == names[90:]
     assert got[:-10] == names[: len(got) - 10]
@@ -284,21 +298,13 @@ def test_the_end_of_a_partition_is_told_also_behind_an_aborted_transaction(kafka
         assert reader.offsets(0)[topic][0] == 4  # two messages and how each transaction ended
 
 
-def test_no_more_is_handed_on_than_has_room_until_it_has_landed(
-    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader_module, "_ROOM", 40)
-    monkeypatch.setattr(reader_module, "_LEAST_ROOM", 10)
-    monkeypatch.setattr(lines, "MOST_FETCHED", 20)
-    monkeypatch.setattr(reader_module, "MOST_FETCHED", 20)
+@pytest.mark.usefixtures("little_room")
+def test_no_more_is_handed_on_than_has_room_until_it_has_landed(kafka: Kafka) -> None:
     topic = kafka.topics.transactions
     names = [f"a{n}" for n in range(100)]
     send(kafka, topic, 0, *map(payment, names))
     landed = store()
-    reader = Reader(kafka, landed)
-    for slot in range(2):
-        reader.open(slot, None)
-    try:
+    with reading_into(kafka, landed) as reader:
         found = pieces(reader, until=10)
         assert ids(found) == names[:10]
         while len(ids(found)) < 100:
@@ -307,19 +313,16 @@ def test_no_more_is_handed_on_than_has_room_until_it_has_landed(
             landed.write("all", [Outcome(0, marks={(topic, 0): have})])
             found += pieces(reader, until=1, quiet=0.2)
         assert ids(found) == names
-    finally:
-        reader.close(clean=False)
 
 
 def test_group_offsets_are_there_for_lag_tools(broker: Broker, kafka: Kafka) -> None:
     topic = kafka.topics.transactions
     send(kafka, topic, 0, payment("a"), payment("b"))
     own = replace(kafka, config={"group.id": f"group-{topic}"})
-    reader = Reader(own, store())
-    for slot in range(2):
-        reader.open(slot, None)
-    pieces(reader, until=2)
-    reader.close(clean=True)
+    with closing_well(own, store()) as reader:
+        for slot in range(2):
+            reader.open(slot, None)
+        pieces(reader, until=2)
     consumer = Consumer({"bootstrap.servers": kafka.brokers[0], "group.id": f"group-{topic}"})
     (committed,) = consumer.committed([TopicPartition(topic, 0)], timeout=30)
     consumer.close()
