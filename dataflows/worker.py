@@ -9,6 +9,7 @@ import json
 import os
 import sys
 
+from dataflows.clock import watch_clock
 from dataflows.runner import run_worker
 from dataflows.supervisor import KNOWN_FAILURE, RunFailed, tell, watch_parent
 from tidegate import logs
@@ -19,6 +20,7 @@ if __name__ == "__main__":
     logs.configure(monitoring.log_level, monitoring.log_format)  # type: ignore[arg-type]
     line = sys.stdin.readline()
     watch_parent(sys.stdin)
+    watch_clock()
     try:
         run_worker(line)
     except RunFailed as error:

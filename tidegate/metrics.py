@@ -1,8 +1,8 @@
 """Every metric of Tidegate, declared once: its name, its unit, its labels, what it counts.
 
 They live in one registry of the process. The API shows it under /metrics; a scoring process, which
-has no API, starts an exporter (`tidegate.exporter`). Labels come from closed lists, never from data:
-an id as a label would make a time series of every card.
+has no API, starts an exporter (`tidegate.exporter`). Labels come from closed lists, never from
+data: an id as a label would make a time series of every card.
 """
 
 from __future__ import annotations
