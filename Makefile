@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-tests demo test lint format bench requirements clean
+.PHONY: help setup setup-tests demo test faults lint format bench requirements clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,6 +28,9 @@ demo: $(VENV)/.project ## run everything on this machine: database, payments, sc
 
 test: setup setup-tests ## run the tests
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+faults: setup setup-tests ## kill and stop everything under load, often; prints a table; takes half an hour
+	$(BIN)/python -m tests.faults $(ARGS)
 
 lint: setup ## check formatting, style, types and the direction of imports; changes nothing
 	$(BIN)/ruff format --check

@@ -69,26 +69,36 @@ def world(rows: int, days: int, seed: int, label_days: float | None = None) -> t
     )
 
 
+def known(batch: Batch, told: Labels) -> Labels:
+    """The labels that are known by the last payment; later ones would wait for one that moves the
+    stream's time on, or for its silence."""
+    return told.take(told.labelled_at < int(batch.event_time[-1]) // HOUR * HOUR)
+
+
 def traffic(
-    batch: Batch, told: Labels, rng: np.random.Generator | None = None, *, repeats: bool = True
+    batch: Batch,
+    told: Labels,
+    rng: np.random.Generator,
+    *,
+    repeats: bool = True,
+    odd_labels: bool = True,
 ) -> Traffic:
-    """The payments and the labels that are known by the last one, in order of time. With a
-    generator also everything that goes wrong in life; repeats: whether payments may come twice.
+    """The payments and the labels that are known by the last one, in order of time, with what goes
+    wrong in life. repeats: whether payments may come twice; odd_labels: whether labels are told
+    that are not the simulated ones.
     """
     payments = _payments(batch)
-    # Later ones would wait for a payment that moves the stream's time on, or for its silence.
-    known = told.take(told.labelled_at < int(batch.event_time[-1]) // HOUR * HOUR)
-    labels = _labels(known)
+    labels = _labels(known(batch, told))
     messages = [_payment(row, at) for row, at in payments]
     messages += [_label(row, at) for row, at in labels]
     said = [row for row, _ in labels]
-    if rng is not None:
-        if repeats:
-            messages += _repeats(payments, rng)
+    messages += _wrong(payments, rng)
+    if repeats:
+        messages += _repeats(payments, rng)
+    if odd_labels:
         odd, more = _odd_labels(payments, rng)
         messages += odd
         said += more
-        messages += _wrong(payments, rng)
     messages.sort(key=lambda message: message.at)
     times = zip(batch.transaction_id.tolist(), batch.event_time.tolist(), strict=True)
     standing = {
