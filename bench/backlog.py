@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 
 from bench.history import SEED
-from bench.live import Ends, service, topics, wait
+from bench.live import Ends, service, topics
 from dataflows.supervisor import RunFailed
 from tests.kafka.broker import Broker
 from tidegate import simulate
@@ -49,15 +49,14 @@ def work_off(server: str, broker: Broker, payments: Batch, labels: Labels) -> Wo
 
             def progress(least: int) -> bool:
                 nonlocal decided
-                run.require()
                 decided = ends.messages()
                 return decided >= least
 
-            wait(partial(progress, 1), "first decision")
+            run.wait(partial(progress, 1), "first decision")
             # What came before the first look is left out, of the rows and of the time.
             before, first, cpu = decided, time.monotonic(), run.cpu()
             while decided < rows:  # patient for as long as it moves
-                wait(partial(progress, decided + 1), f"more than {decided} of {rows} decisions")
+                run.wait(partial(progress, decided + 1), f"more than {decided} of {rows} decisions")
             last, spent = time.monotonic(), run.cpu() - cpu
             with psycopg.connect(run.database) as conn:
                 (stored,) = conn.execute(COUNT).fetchone() or (0,)

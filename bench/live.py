@@ -36,10 +36,16 @@ class Service:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def require(self) -> None:
-        """Raises RunFailed if it has ended."""
-        if self.process.poll() is not None:
-            raise RunFailed(f"it ended: {self.log.read_text(errors='replace')[-2000:]}")
+    def wait(self, there: Callable[[], bool], what: str) -> None:
+        """Returns when it is so. Raises RunFailed when that takes too long or it has ended, with
+        what it said last."""
+        deadline = time.monotonic() + PATIENCE
+        while not there():
+            over = self.process.poll() is not None
+            if over or time.monotonic() > deadline:
+                why = "it ended" if over else f"no {what} after {PATIENCE:g} s"
+                raise RunFailed(f"{why}: {self.log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.02)
 
     def cpu(self) -> float:
         """CPU seconds that its worker has taken so far."""
@@ -118,15 +124,6 @@ def id_of(message: Message) -> str | None:
     """The payment's id, which comes first in payments and decisions."""
     value = message.value()
     return None if message.error() or value is None else value.split(b'"', 4)[3].decode()
-
-
-def wait(there: Callable[[], bool], what: str, every: float = 0.02) -> None:
-    """Returns when it is so. Raises RunFailed when that takes too long."""
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        if time.monotonic() > deadline:
-            raise RunFailed(f"no {what} after {PATIENCE:g} s")
-        time.sleep(every)
 
 
 def cpu_seconds(pid: int) -> float:
