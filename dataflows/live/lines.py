@@ -18,8 +18,8 @@ MOST_FETCHED = 16_384  # messages fetched and not handed on; beyond, the partiti
 class Line:
     """A partition of one of the two topics that are read.
 
-    next_offset: of the next message to hand on; room: messages that may be handed on and not have
-    landed in the store, beyond which the line waits.
+    next_offset: of the next message to decode; handed: of the next one to hand on; room: messages
+    that may be decoded and not have landed in the store, beyond which the line waits.
     """
 
     kind: Kind
@@ -31,8 +31,13 @@ class Line:
     paused: bool = False
     ended_at: int | None = None  # where the broker said that there is nothing more
     told_end: bool = False  # what the last piece said of it
+    ready: list[Piece] = field(default_factory=list)  # decoded and not handed on
+    handed: int = field(init=False)
     _flying: deque[tuple[int, int]] = field(default_factory=deque)  # next offset, messages
     _in_flight: int = 0
+
+    def __post_init__(self) -> None:
+        self.handed = self.next_offset
 
     @property
     def place(self) -> tuple[str, int]:
@@ -59,29 +64,37 @@ class Line:
         takes offsets too."""
         self.ended_at = offset
         if not self.fetched:
-            self.next_offset = max(self.next_offset, offset)
+            self._skip_to(max(self.next_offset, offset))
 
     def goes_on_at(self, offset: int) -> None:
         """Reading goes on elsewhere, as the broker lost what was to be read next."""
         self.ended_at = None
         if not self.fetched:
-            self.next_offset = offset
+            self._skip_to(offset)
+
+    def _skip_to(self, offset: int) -> None:
+        self.next_offset = offset
+        if not self.ready:
+            self.handed = offset
 
     def landed(self, offset: int) -> None:
         """Everything below the offset is in the store."""
         while self._flying and self._flying[0][0] <= offset:
             self._in_flight -= self._flying.popleft()[1]
 
-    def take(self, high: int) -> Piece | None:
-        """The next piece, None when there is nothing to tell. high: the partition's high
-        watermark as last fetched, below 0 when it is not known yet."""
+    def read(self, high: int) -> decoding.Read | None:
+        """The next messages to decode, None when there are none; that the partition has come to
+        its end is told by itself if need be. high: the partition's high watermark as last fetched,
+        below 0 when it is not known yet."""
         count = min(len(self.fetched), MOST_ROWS, self.room - self._in_flight)
         if count <= 0:
             at_end = not self.fetched and self._at_end(high)
-            if at_end == self.told_end:
-                return None
-            self.told_end = at_end
-            return decoding.nothing(self.kind, self.topic, self.partition, self.next_offset, at_end)
+            if at_end != self.told_end:
+                self.told_end = at_end
+                self.ready.append(
+                    decoding.nothing(self.kind, *self.place, self.next_offset, at_end)
+                )
+            return None
         messages = [self.fetched.popleft() for _ in range(count)]
         self.next_offset = int(messages[-1].offset() or 0) + 1
         if not self.fetched and self.ended_at is not None:
@@ -89,9 +102,14 @@ class Line:
         self.told_end = not self.fetched and self._at_end(high)
         self._flying.append((self.next_offset, count))
         self._in_flight += count
-        return decoding.piece(
-            self.kind, self.topic, self.partition, messages, self.next_offset, self.told_end
-        )
+        return decoding.Read(self.kind, *self.place, messages, self.next_offset, self.told_end)
+
+    def take(self) -> list[Piece]:
+        """What is ready, which is handed on with that."""
+        ready, self.ready = self.ready, []
+        if ready:
+            self.handed = ready[-1].next_offset
+        return ready
 
     def _at_end(self, high: int) -> bool:
         # Records of transactions take offsets too, so only the broker's own word tells for sure;

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from dataflows.live import decoding
 from dataflows.live.lines import MOST_FETCHED, Line
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.live.watch import Found, SlotState, TopicGone, Watch
@@ -54,6 +55,7 @@ class Reader:
         self._lines: dict[int, list[Line]] = {}
         self._by_place: dict[tuple[str, int], Line] = {}
         self._reports: dict[int, Report] = {}
+        self._turn = 0
         self._polled = 0.0
         self._looked = 0.0
 
@@ -69,11 +71,7 @@ class Reader:
         if (report := self._reports.pop(slot, None)) is not None:
             taken.append(report)
         for line in self._lines[slot]:
-            if (piece := line.take(self._high(line))) is not None:
-                taken.append(piece)
-            if line.paused and len(line.fetched) < MOST_FETCHED // 2:
-                self._consumer.resume([TopicPartition(*line.place)])
-                line.paused = False
+            taken.extend(line.take())
         return taken
 
     def active(self, slot: int) -> bool:
@@ -84,7 +82,7 @@ class Reader:
         """Where each partition of the slot goes on, for a snapshot."""
         found: dict[str, dict[int, int]] = {}
         for line in self._lines[slot]:
-            found.setdefault(line.topic, {})[line.partition] = line.next_offset
+            found.setdefault(line.topic, {})[line.partition] = line.handed
         return found
 
     def commit(self, offsets: Offsets, *, wait: bool = False) -> None:
@@ -137,9 +135,28 @@ class Reader:
             marks = self._history.marks()
             for place, line in self._by_place.items():
                 line.landed(marks.get(place, -1))
+        self._decode()
         if now - self._looked >= _LAG_EVERY:
             self._looked = now
             self._show_lag()
+
+    def _decode(self) -> None:
+        """Decodes what was fetched, of many partitions at once but not too much at a time."""
+        lines = list(self._by_place.values())
+        self._turn += 1
+        found: list[tuple[Line, decoding.Read]] = []
+        messages = 0
+        for number in range(len(lines)):
+            line = lines[(self._turn + number) % len(lines)]
+            if messages < _AT_ONCE and (read := line.read(self._high(line))) is not None:
+                found.append((line, read))
+                messages += len(read.messages)
+        for (line, _), piece in zip(found, decoding.pieces([r for _, r in found]), strict=True):
+            line.ready.append(piece)
+        for line in lines:
+            if line.paused and len(line.fetched) < MOST_FETCHED // 2:
+                self._consumer.resume([TopicPartition(*line.place)])
+                line.paused = False
 
     def _adopt(self) -> None:
         """Begins to read partitions that the watch found."""
@@ -204,7 +221,7 @@ class Reader:
     def _show_lag(self) -> None:
         for line in self._by_place.values():
             if (high := self._high(line)) >= 0:
-                lag = max(0, high - line.next_offset)
+                lag = max(0, high - line.handed)
                 metrics.CONSUMER_LAG.labels(line.topic, str(line.partition)).set(lag)
 
 
