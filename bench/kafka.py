@@ -79,7 +79,10 @@ def bench(given: Given) -> Report:
 
 def _ours(server: str, broker: Broker, payments: Batch) -> Latencies:
     with topics(broker) as names, service(server, broker, names) as run:
-        return measure(broker, names, run.database, payments, _RATE, _WARM_UP, run.cpu)
+        try:
+            return measure(broker, names, run.database, payments, _RATE, _WARM_UP, run.cpu)
+        except RunFailed as error:
+            raise RunFailed(f"{error}: {run.said()}") from error
 
 
 def bare_loop(broker: Broker, payments: Batch, rate: float, warm_up: float) -> Latencies:

@@ -44,11 +44,17 @@ class Service:
             over = self.process.poll() is not None
             if over or time.monotonic() > deadline:
                 why = "it ended" if over else f"no {what} after {PATIENCE:g} s"
-                raise RunFailed(f"{why}: {self.log.read_text(errors='replace')[-2000:]}")
+                raise RunFailed(f"{why}: {self.said()}")
             time.sleep(0.02)
 
+    def said(self) -> str:
+        """The last of what it said."""
+        return self.log.read_text(errors="replace")[-2000:]
+
     def cpu(self) -> float:
-        """CPU seconds that its worker has taken so far."""
+        """CPU seconds that its worker has taken so far. Raises RunFailed when it has ended."""
+        if self.process.poll() is not None:
+            raise RunFailed("it ended")
         return sum(map(cpu_seconds, _workers(self.process.pid)))
 
 

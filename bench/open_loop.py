@@ -46,6 +46,8 @@ class Latencies:
 class _Watch:
     """Notes when each payment was first seen, from a thread of its own."""
 
+    what: str  # that it looks for
+
     def __init__(self) -> None:
         self.seen: dict[str, float] = {}
         self.failure: BaseException | None = None
@@ -82,6 +84,8 @@ class _Watch:
 class TopicWatch(_Watch):
     """Of decisions in their topic."""
 
+    what = "decisions in the topic:"
+
     def __init__(self, broker: Broker, topic: str) -> None:
         super().__init__()
         self._consumer = at_the_end(broker, topic)
@@ -97,6 +101,8 @@ class TopicWatch(_Watch):
 
 class TableWatch(_Watch):
     """Of rows in the database: asks for those that were sent and not seen yet."""
+
+    what = "rows in the database:"
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -132,8 +138,8 @@ def measure(
     """Sends the payments, so many a second, as if each were made when it is due; those of the
     first warm_up seconds are not counted.
 
-    url: of the database to look into, if any. cpu: CPU seconds of the worker so far. Raises
-    RunFailed if a payment is never decided.
+    url: of the database to look into, if any. cpu: CPU seconds of the worker so far; it may raise
+    when there is none any more. Raises RunFailed if a payment is never decided.
     """
     with ExitStack() as opened:
         watches: list[_Watch] = [TopicWatch(broker, topics.decisions)]
@@ -142,7 +148,7 @@ def measure(
         for watch in watches:
             opened.enter_context(watch)
         sender = producer(broker)
-        _probe(sender, topics, watches, payments)
+        _probe(sender, topics, watches, payments, cpu)
         count = len(payments)
         due = time.monotonic() + 1.0 + np.arange(count) / rate
         names, keys, values = _messages(payments, due + (time.time() - time.monotonic()))
@@ -156,7 +162,7 @@ def measure(
             if number in (first, count - 1):
                 cpus.append(cpu())
             _send(sender, topics, watches, name, key, value)
-        _wait(watches, count + 1)
+        _wait(watches, count + 1, cpu)
         spent = (cpus[-1] - cpus[0]) / (due[-1] - due[first])
         since = [
             np.array([watch.seen[name] for name in names[first:]]) - due[first:]
@@ -165,12 +171,18 @@ def measure(
     return Latencies(since[0], since[1] if url is not None else None, spent)
 
 
-def _probe(sender: Producer, topics: Topics, watches: list[_Watch], payments: Batch) -> None:
+def _probe(
+    sender: Producer,
+    topics: Topics,
+    watches: list[_Watch],
+    payments: Batch,
+    cpu: Callable[[], float],
+) -> None:
     """Returns when one payment went all the way: whoever decides has started."""
     now = np.array([time.time()])
     (name,), (key,), (value,) = _messages(payments.take(np.array([0])), now, "probe")
     _send(sender, topics, watches, name, key, value)
-    _wait(watches, 1)
+    _wait(watches, 1, cpu)
 
 
 def _messages(
@@ -191,13 +203,14 @@ def _send(
         watch.sent(name)
 
 
-def _wait(watches: list[_Watch], count: int) -> None:
+def _wait(watches: list[_Watch], count: int, cpu: Callable[[], float]) -> None:
     deadline = time.monotonic() + PATIENCE
     while any(len(watch.seen) < count for watch in watches):
         for watch in watches:
             if watch.failure is not None:
                 raise watch.failure
         if time.monotonic() > deadline:
-            seen = min(len(watch.seen) for watch in watches)
-            raise RunFailed(f"only {seen} of {count} payments were decided")
-        time.sleep(0.01)
+            seen = " and ".join(f"{watch.what} {len(watch.seen)}" for watch in watches)
+            raise RunFailed(f"of {count} payments there were {seen} after {PATIENCE:g} s")
+        cpu()  # raises when nobody is there to decide
+        time.sleep(0.05)
