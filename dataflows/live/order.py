@@ -16,7 +16,7 @@ from bytewax.operators import StatefulBatchLogic
 from dataflows.flight import NEVER as NO_PAYMENT
 from dataflows.flight import Flight
 from dataflows.live.feedback import Feedback
-from dataflows.live.merge import ALWAYS, Bounds, Merge
+from dataflows.live.merge import ALWAYS, NEVER, Bounds, Merge
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.messages import Origin, Step, no_rows
 from dataflows.noting import noting
@@ -118,6 +118,8 @@ class OrderStep(StatefulBatchLogic[Piece | Report, Step, bytes]):
             self._hear(bounds, ALWAYS if self._idle(bounds) else self._time())
             self._begin()
             return None
+        if self._now is None and bounds.labels == NEVER:
+            return None  # some partition has said nothing yet: nobody knows what the time is
         fresh = head >= bounds.fresh
         length = MINUTE if fresh else HOUR
         # Never beyond a backlog: its payments would be late, and mature before they come.

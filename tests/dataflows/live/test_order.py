@@ -195,6 +195,21 @@ def test_the_streams_time_never_passes_a_backlog() -> None:
     assert max(step.now for step in flow.steps) <= START
 
 
+def test_the_first_payments_wait_until_every_partition_has_told_where_it_stands() -> None:
+    flow = Flow([0, 1])
+    at = now()
+    flow.give(piece([at], partition=0))
+    flow.settle()
+    assert flow.ids == [], "there is no time yet that they could be scored at"
+    flow.give(piece([], partition=1))
+    flow.settle()
+    assert flow.ids == []
+    flow.give(told([]))
+    flow.settle()
+    assert flow.ids == ["p0-0"]
+    assert [step.now for step in flow.steps if len(step.batch)] == [at // MINUTE * MINUTE]
+
+
 def test_marks_follow_what_is_sent() -> None:
     flow = Flow([0])
     flow.give(piece([START, START + HOUR], first=5), told([("x", START, True)], first=2))
