@@ -126,8 +126,9 @@ def test_a_broker_that_is_killed_loses_nothing_that_it_had_taken(
     topics = make_topics(own_broker)
     traffic = scale.traffic(seeded())
     with a_place(database, own_broker, topics, tmp_path, traffic, **MATURITY) as place:
-        place.sender.start(traffic.messages, scale.pace)
         place.cluster.start(2)
+        place.cluster.wait_ready()
+        place.sender.start(traffic.messages, scale.pace)
         for _ in each_time(place, scale, scale.times):
             assert place.sender.sending
             own_broker.kill()

@@ -25,8 +25,10 @@ def test_a_second_cluster_is_refused_and_the_first_goes_on_undisturbed(
 ) -> None:
     traffic = SMALL.traffic(seeded(), repeats=False)
     with a_place(database, broker, topics, tmp_path / "first", traffic, **MATURITY) as place:
-        place.sender.start(traffic.messages, 250)
         place.cluster.start(2)
+        place.cluster.wait_ready()
+        half = len(traffic.messages) // 2
+        place.sender.start(traffic.messages[:half], 150)  # some ten seconds of load
         place.wait_decided(1)
         (tmp_path / "second").mkdir()
         second = Cluster(database, broker.address, topics, tmp_path / "second", **MATURITY)
@@ -38,7 +40,8 @@ def test_a_second_cluster_is_refused_and_the_first_goes_on_undisturbed(
         last = second.said().strip().splitlines()[-1]
         assert last.startswith("tidegate: another cluster (generation 1, started 20")
         assert last.endswith(" is running on this database: stop it first")
-        assert place.sender.sending, "the first one should have been under load all the time"
+        place.sender.finish()
+        place.sender.start(traffic.messages[half:], 1_000)
         place.recovered()
         place.finish(record_property, "a second cluster by mistake", 1, once=True)
         assert place.generation() == 1
