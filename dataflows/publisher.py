@@ -103,6 +103,7 @@ class Publisher:
                 value = outgoing.alert(stored, name)
                 self._send(_Sent(self._topics.alerts, str(name).encode(), value, headers))
                 alerts += 1
+        self._producer.poll(0)  # takes in what was reported
         metrics.PUBLISHED.labels("decision").inc(sent)
         metrics.PUBLISHED.labels("alert").inc(alerts)
 
@@ -110,6 +111,7 @@ class Publisher:
         """Sends dead letters. Raises PublishFailed."""
         for key, value in outgoing.dead_letters(dead):
             self._send(_Sent(self._topics.dead_letters, key.encode(), value, None))
+        self._producer.poll(0)
         metrics.PUBLISHED.labels("dead_letter").inc(len(dead))
 
     def flush(self) -> None:
@@ -166,7 +168,6 @@ class Publisher:
                 self._failed(error.args[0], replace(sent, alone=True))
                 return
             else:
-                self._producer.poll(0)
                 return
 
     def _reported(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Self
 
@@ -275,7 +275,7 @@ def to_micros(at: datetime) -> int:
 
 def to_datetime(micros: int) -> datetime:
     """Microseconds since the epoch as an aware datetime in UTC."""
-    return datetime.fromtimestamp(micros // SECOND, UTC).replace(microsecond=micros % SECOND)
+    return _EPOCH + timedelta(microseconds=micros)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

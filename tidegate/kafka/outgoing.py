@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -128,7 +129,7 @@ def decision(of: Stored) -> bytes:
             of.decision,
             _reasons(of),
             of.model_version,
-            to_datetime(of.scored_at),
+            _moment(of.scored_at),
         )
     )
 
@@ -149,7 +150,7 @@ def alert(of: Stored, alert_id: UUID) -> bytes:
             of.decision,
             _reasons(of),
             of.model_version,
-            to_datetime(of.scored_at),
+            _moment(of.scored_at),
         )
     )
 
@@ -173,6 +174,8 @@ def dead_letters(dead: DeadLetters) -> Iterator[tuple[str, bytes]]:
         )
         yield f"{topic}:{partition}:{offset}", _ENCODE(message)
 
+
+_moment = lru_cache(maxsize=8)(to_datetime)  # all decisions of a step are made at one
 
 _ENCODE = msgspec.json.Encoder().encode
 _NAMES = [kind.name.lower() for kind in Decision]
