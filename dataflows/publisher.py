@@ -143,9 +143,14 @@ class Publisher:
             refused, self._refused = self._refused, []
         return _letters(refused) if refused else None
 
+    def give_up(self) -> None:
+        """From now on `publish` waits for no broker: the flow has ended, and what it promised is
+        acknowledged, or will be sent again by the next start."""
+        self._closed = True
+
     def close(self) -> None:
         """Sends what is queued if that goes at once."""
-        self._closed = True
+        self.give_up()
         self._producer.flush(_WAIT)
 
     def _send(self, sent: _Sent) -> None:

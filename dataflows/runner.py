@@ -195,6 +195,8 @@ def work(
         history = opened.enter_context(closing(DatabaseHistory(url, partitions(keys), generation)))
         publisher = None if kafka is None else opened.enter_context(closing(Publisher(kafka)))
         writer = opened.enter_context(closing(DatabaseWriter(url, generation, stored, publisher)))
+        if publisher is not None:
+            opened.callback(publisher.give_up)  # before the writer is closed, which may wait in it
         sink = OutcomeSink(keys, writer)
         checks: dict[str, Check] = {"database": writer.away}
         if given.metrics_port:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +18,7 @@ from dataflows.publisher import Publisher, PublishFailed
 from dataflows.writer import DatabaseWriter
 from tests.dataflows.streams import START, decided, payments, query
 from tests.dataflows.test_database import generation
-from tests.kafka.broker import Broker
+from tests.kafka.broker import Broker, free_ports
 from tests.kafka.fixtures import kafka_settings, make_topics, need_kafka
 from tests.tidegate.store.test_dead_letters import made
 from tidegate.schema import Decision, Decisions, texts
@@ -199,6 +200,27 @@ def test_while_no_broker_answers_the_writer_waits_and_loses_nothing(
             thread.join()
         sent = {value["transaction_id"] for value in values(read(kafka, kafka.topics.decisions))}
     assert sent == {name for some in names for name in some}
+
+
+def test_a_flow_that_failed_ends_though_no_broker_answers(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataflows import publisher as module
+
+    monkeypatch.setattr(module, "MOST_QUEUED", 100)
+    (port,) = free_ports(1)
+    kafka = Kafka((f"127.0.0.1:{port}",))
+    with closing(Publisher(kafka)) as publisher:
+        writer = DatabaseWriter(database, generation(database), publisher=publisher)
+        writer.begin("p0", None)
+        writer.write("p0", [Outcome(0, 0.0, scored([f"t{row}" for row in range(300)]))])
+        while query(database, "SELECT count(*) FROM score") != [(300,)]:
+            time.sleep(0.05)
+        closing_thread = threading.Thread(target=writer.close)
+        publisher.give_up()
+        closing_thread.start()
+        closing_thread.join(10)
+        assert not closing_thread.is_alive()
 
 
 def test_a_topic_that_is_not_there_stops_the_run_with_its_name(kafka: Kafka, database: str) -> None:
