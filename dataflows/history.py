@@ -69,6 +69,10 @@ class DatabaseHistory:
         """The payments with these ids as far as they are there."""
         return self._ask(lambda conn: served.by_ids(conn, ids))
 
+    def away(self) -> str | None:
+        """For how long the database has not answered, in words; None when it does."""
+        return self._link.away()
+
     def close(self) -> None:
         """Ends the thread."""
         self._closed.set()

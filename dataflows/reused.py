@@ -8,7 +8,15 @@ import msgspec
 
 from dataflows.messages import CardWork
 from tidegate.redaction import redact
-from tidegate.schema import Batch, DeadLetters, Ints, Reason, texts, to_datetime
+from tidegate.schema import (
+    OPTIONAL_FIELDS,
+    Batch,
+    DeadLetters,
+    Ints,
+    Reason,
+    texts,
+    to_datetime,
+)
 
 
 def reused(work: CardWork, rows: Ints) -> DeadLetters | None:
@@ -39,5 +47,11 @@ def _payload(batch: Batch, row: int) -> str:
         "card_token": batch.card_token[row],
         "terminal_id": batch.terminal_id[row],
     }
-    message |= {name: column[row] for name, column in batch.extras.items() if column[row]}
+    # In one order, whatever else is in the batch: a letter is the same however often it is made.
+    optional = {name: _extra(batch, name, row) for name in OPTIONAL_FIELDS}
+    message |= {name: value for name, value in optional.items() if value is not None}
     return redact(msgspec.json.encode(message))
+
+
+def _extra(batch: Batch, name: str, row: int) -> Any:
+    return batch.extras[name][row] if name in batch.extras else None

@@ -198,7 +198,7 @@ def work(
         if publisher is not None:
             opened.callback(publisher.give_up)  # before the writer is closed, which may wait in it
         sink = OutcomeSink(keys, writer)
-        checks: dict[str, Check] = {"database": writer.away}
+        checks: dict[str, Check] = {"database": lambda: writer.away() or history.away()}
         if given.metrics_port:
             opened.callback(serve(given.metrics_port + index, given.metrics_host, checks).close)
         if kafka is None:
