@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.faults.scales import SEED
+
 HEAD = ("fault", "times", "lost", "doubled", "changed", "seconds to recover")
 
 
@@ -33,6 +35,9 @@ class Table:
                 self._lines.append(json.loads(str(value)))
             elif name == "note":
                 self._notes.append(str(value))
+        for line in report.capstdout.splitlines():
+            if line.startswith(f"{SEED}="):
+                self._notes.append(f"{line} {report.nodeid}")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Prints the table."""
