@@ -275,7 +275,7 @@ def to_micros(at: datetime) -> int:
 
 def to_datetime(micros: int) -> datetime:
     """Microseconds since the epoch as an aware datetime in UTC."""
-    return _EPOCH + timedelta(microseconds=micros)
+    return _EPOCH + timedelta(microseconds=int(micros))
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
