@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 4096  # messages taken from librdkafka at a time
 _PAUSE = 0.001  # seconds between two times
+_ENDING = 10.0  # seconds that the last commit may take
 _LAG_EVERY = 1.0  # seconds between two looks at the lag
 _ROOM = 131_072  # messages of one kind that a process may have under way, shared by its partitions
 _LEAST_ROOM = 4096  # of one partition
@@ -111,6 +112,14 @@ class Reader:
     def close(self, *, clean: bool) -> None:
         """Ends. clean: everything handed on is in a snapshot, so that the group may know it."""
         self._watch.close()
+        # Both wait for the group's coordinator, however long it is away; nothing depends on them.
+        ending = threading.Thread(target=self._end, args=(clean,), daemon=True)
+        ending.start()
+        ending.join(_ENDING)
+        if ending.is_alive():
+            log.warning("Kafka does not answer: the group's last offsets may not be committed")
+
+    def _end(self, clean: bool) -> None:
         if clean:
             for slot in self._lines:
                 self.commit(self.offsets(slot), wait=True)

@@ -116,7 +116,7 @@ class Watch:
         self._closed.set()
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(2 * _PATIENCE)
 
     def _run(self) -> None:
         while not self._closed.is_set():
