@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from dataflows.live import decoding
 from dataflows.live.lines import MOST_FETCHED, Line
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 4096  # messages taken from librdkafka at a time
 _PAUSE = 0.001  # seconds between two times
+STUCK_CODE = 72  # exit code of a worker whose client does not come back after an outage
 _ENDING = 10.0  # seconds that the last commit may take
 _LAG_EVERY = 1.0  # seconds between two looks at the lag
 _ROOM = 131_072  # messages of one kind that a process may have under way, shared by its partitions
@@ -50,7 +54,15 @@ class Reader:
             ),
             logger=LIBRDKAFKA,
         )
-        self._watch = Watch(self._consumer, topics, kafka.slots, kafka.start, self._found)
+        self._watch = Watch(
+            self._consumer,
+            topics,
+            kafka.slots,
+            kafka.start,
+            self._found,
+            partial(_reachable, kafka),
+            _end_stuck,
+        )
         self._lock = threading.Lock()
         self._new: list[tuple[int, list[Found]]] = []  # from the watch's thread
         self._lines: dict[int, list[Line]] = {}
@@ -245,3 +257,18 @@ def reading(kafka: Kafka, history: History) -> Iterator[Reader]:
         reader.close(clean=False)
         raise
     reader.close(clean=True)
+
+
+def _reachable(kafka: Kafka) -> bool:
+    """Whether a client that has seen no outage gets an answer."""
+    client = AdminClient(config.producer(kafka), logger=LIBRDKAFKA)
+    try:
+        client.list_topics(timeout=3)
+    except KafkaException:
+        return False
+    return True
+
+
+def _end_stuck() -> None:
+    """Ends the process, whatever it waits for just now; the supervisor starts all again."""
+    os._exit(STUCK_CODE)

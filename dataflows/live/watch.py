@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 EVERY = 5.0  # seconds between two looks
 _PATIENCE = 5.0  # seconds that a broker has to answer
 _AGAIN = 1.0  # seconds to the next look while none answers
+STUCK = 10.0  # seconds without an answer after which another client is made to ask
 _REMIND = 30.0  # seconds between two lines about brokers that stay away
 
 
@@ -53,7 +54,9 @@ class Watch:
     """Finds partitions for the slots of this process.
 
     start: where partitions are read from that were there at the first start: earliest, latest, or
-    a time (RFC 3339). Those found later are read from their beginning.
+    a time (RFC 3339). Those found later are read from their beginning. reachable: whether another
+    client, made for this, gets an answer; on_stuck is called when it does again and again and ours
+    does not.
     """
 
     def __init__(
@@ -63,12 +66,17 @@ class Watch:
         slots: int,
         start: str,
         on_found: Callable[[int, list[Found]], None],
+        reachable: Callable[[], bool] = lambda: False,
+        on_stuck: Callable[[], None] = lambda: None,
     ) -> None:
         self._consumer = consumer
         self._topics = topics
         self._slots = slots
         self._start = start
         self._on_found = on_found
+        self._reachable = reachable
+        self._on_stuck = on_stuck
+        self._others = 0  # times in a row that another client got an answer and ours none
         self._lock = threading.Lock()
         self._states: dict[int, SlotState] = {}
         self._known: dict[int, set[tuple[str, int]]] = {}
@@ -199,6 +207,11 @@ class Watch:
         if self._away_since is None:
             self._away_since = now
         metrics.KAFKA_REACHABLE.set(0)
+        if now - self._away_since >= STUCK:
+            self._others = self._others + 1 if self._reachable() else 0
+            if self._others >= 2:
+                log.error("Kafka answers others and not this client, which has to be made anew")
+                self._on_stuck()
         if self._said == 0.0 or now - self._said >= _REMIND:
             self._said = now
             log.warning(
@@ -209,6 +222,7 @@ class Watch:
 
     def _answered(self) -> None:
         metrics.KAFKA_REACHABLE.set(1)
+        self._others = 0
         if self._away_since is not None:
             log.info("Kafka answers again after %.0f s", time.monotonic() - self._away_since)
         self._away_since, self._said = None, 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from dataflows.live import reader as reader_module
 from dataflows.live import watch
@@ -327,6 +328,23 @@ def test_group_offsets_are_there_for_lag_tools(broker: Broker, kafka: Kafka) -> 
     (committed,) = consumer.committed([TopicPartition(topic, 0)], timeout=30)
     consumer.close()
     assert committed.offset == 2
+
+
+def test_a_client_that_does_not_come_back_though_kafka_answers_others_is_given_up(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "STUCK", 0.5)
+    ended = threading.Event()
+    monkeypatch.setattr(reader_module, "_end_stuck", ended.set)
+    with reading(kafka) as reader:
+        reports(reader)
+
+        def nobody(*_: object, **__: object) -> None:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+        monkeypatch.setattr(reader._watch, "_count", nobody)
+        assert ended.wait(PATIENCE)
+    assert "Kafka answers others and not this client" in caplog.text
 
 
 def test_a_broker_that_goes_away_is_told_of_and_waited_for(
