@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 MOST_QUEUED = 50_000  # messages that no broker has acknowledged; beyond, `publish` waits
 
 _WAIT = 0.1  # seconds between two looks at what went wrong meanwhile
+_PATIENCE = 5.0  # seconds without any acknowledgement after which it is said that Kafka is slow
+_REMIND = 30.0  # seconds between two lines about it
 
 # What a broker will never take, however often it is asked.
 _REFUSED = frozenset(
@@ -70,6 +73,7 @@ class Publisher:
         self._apart: list[_Sent] = []  # to be sent again, each by itself
         self._failure: PublishFailed | None = None
         self._closed = False
+        self._waiting = _Waiting()
         usual = {"linger.ms": "1", "compression.type": "lz4"}
         self._producer = Producer(
             {
@@ -132,9 +136,15 @@ class Publisher:
                 self._send(replace(sent, alone=True))
                 self._drain()
 
+    def away(self) -> str | None:
+        """For how long Kafka has acknowledged nothing that was sent, in words; None if it does."""
+        return self._waiting.told
+
     def _drain(self) -> None:
-        while self._producer.flush(_WAIT):
+        while left := self._producer.flush(_WAIT):
+            self._waiting.look(left)
             self._raise_failure()
+        self._waiting.look(0)
         self._raise_failure()
 
     def refused(self) -> DeadLetters | None:
@@ -169,6 +179,7 @@ class Publisher:
                 if self._closed:
                     raise PublishFailed("stopped while no Kafka broker takes messages") from None
                 self._producer.poll(_WAIT)
+                self._waiting.look(len(self._producer))
             except KafkaException as error:
                 self._failed(error.args[0], replace(sent, alone=True))
                 return
@@ -196,6 +207,28 @@ class Publisher:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+class _Waiting:
+    """Whether messages are acknowledged while somebody waits for it, and for how long not."""
+
+    def __init__(self) -> None:
+        self.told: str | None = None
+        self._left = 0
+        self._since = self._said = time.monotonic()
+
+    def look(self, left: int) -> None:
+        """left: messages that are not acknowledged now."""
+        now = time.monotonic()
+        if left == 0 or left != self._left:
+            self._left, self._since, self.told = left, now, None
+            return
+        seconds = now - self._since
+        if seconds >= _PATIENCE:
+            self.told = f"Kafka acknowledges none of {left} messages, for {seconds:.0f} s now"
+            if self._said < self._since or now - self._said >= _REMIND:
+                self._said = now
+                log.warning("%s; waiting", self.told)
 
 
 def _letters(refused: Sequence[tuple[str, bytes, str]]) -> DeadLetters:

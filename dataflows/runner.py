@@ -205,7 +205,8 @@ def work(
             run_flow(build(FileSource(read_input(given), history, stop), sink, given.plan))
         else:
             with reading(kafka, history) as reader:
-                checks["kafka"] = reader.away
+                sent = publisher.away if publisher is not None else lambda: None
+                checks["kafka"] = lambda: reader.away() or sent()
                 source = SlotSource(kafka.slots, reader, stop)
                 maturity, slots = round(given.maturity_days * DAY), kafka.slots
 

@@ -196,6 +196,8 @@ class Reader:
                 self._by_place[line.place] = line
             places = tuple((line.kind, line.topic, line.partition) for line in self._lines[slot])
             self._reports[slot] = Report(slot, places)
+            for line in self._lines[slot]:
+                line.told_end = False  # who hears a report anew forgets what was told before
             if found:
                 self._consumer.incremental_assign(
                     [TopicPartition(f.topic, f.partition, f.offset) for f in found]

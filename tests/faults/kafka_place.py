@@ -55,11 +55,18 @@ class KafkaPlace:
         self.sender.finish(seconds)
         wanted = (len(self.traffic.payments), self.traffic.bad, len(self.traffic.labels))
 
+        found: tuple[int, ...] = ()
+
         def stored() -> bool:
+            nonlocal found
             (found,) = query(self.database, STORED)
             return all(has >= wants for has, wants in zip(found, wanted, strict=True))
 
-        self._wait(stored, f"{wanted} decisions, dead letters and labels", seconds)
+        try:
+            self._wait(stored, f"{wanted} decisions, dead letters and labels", seconds)
+        except AssertionError as error:
+            error.add_note(f"there were {found}")
+            raise
 
     def generation(self) -> int:
         """How many clusters have started so far."""
