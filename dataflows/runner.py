@@ -205,8 +205,9 @@ def work(
             run_flow(build(FileSource(read_input(given), history, stop), sink, given.plan))
         else:
             with reading(kafka, history) as reader:
-                sent = publisher.away if publisher is not None else lambda: None
-                checks["kafka"] = lambda: reader.away() or sent()
+                checks["kafka"] = reader.away
+                if publisher is not None:
+                    checks["publishing"] = publisher.away
                 source = SlotSource(kafka.slots, reader, stop)
                 maturity, slots = round(given.maturity_days * DAY), kafka.slots
 

@@ -204,9 +204,9 @@ class Watch:
 
     def _nobody(self, error: KafkaException) -> None:
         now = time.monotonic()
+        metrics.KAFKA_REACHABLE.set(0)  # first: who reads "away" finds the metric saying so
         if self._away_since is None:
             self._away_since = now
-        metrics.KAFKA_REACHABLE.set(0)
         if now - self._away_since >= STUCK:
             self._others = self._others + 1 if self._reachable() else 0
             if self._others >= 2:

@@ -175,6 +175,7 @@ def test_while_no_broker_answers_the_writer_waits_and_loses_nothing(
     from dataflows import publisher as module
 
     monkeypatch.setattr(module, "MOST_QUEUED", 100)
+    monkeypatch.setattr(module, "_PATIENCE", 1.0)
     names = [[f"t{step}-{row}" for row in range(50)] for step in range(8)]
     with Broker() as own:
         kafka = kafka_settings(own, make_topics(own))
@@ -195,9 +196,13 @@ def test_while_no_broker_answers_the_writer_waits_and_loses_nothing(
             thread = threading.Thread(target=settle)
             thread.start()
             assert not settled.wait(3), "a snapshot passed, and nothing is acknowledged"
+            said = publisher.away()
+            assert said is not None
+            assert said.startswith("Kafka acknowledges none of ")
             own.start()
             assert settled.wait(60)
             thread.join()
+            assert publisher.away() is None
         sent = {value["transaction_id"] for value in values(read(kafka, kafka.topics.decisions))}
     assert sent == {name for some in names for name in some}
 
