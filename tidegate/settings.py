@@ -19,6 +19,7 @@ __all__ = [
     "Kafka",
     "Learning",
     "Monitoring",
+    "Retention",
     "SettingError",
     "Settings",
     "Storage",
@@ -93,6 +94,36 @@ class Learning:
     def maturity(self) -> int:
         """`maturity_days` in microseconds."""
         return round(self.maturity_days * 86_400_000_000)
+
+
+# Counts of so many days are refreshed from the rows: see migrations/versions/0003_aggregates.py.
+REFRESHED_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long rows are kept, and when they go to the columnstore; in days, 0 for never.
+
+    Alerts, labels and model versions are kept for ever.
+    """
+
+    score_days: int = 400  # a year and a month, so that the same weeks of two years can be compared
+    dead_letter_days: int = 90
+    model_metric_days: int = 400
+    audit_days: int = 0
+    compress_after_days: int = 14  # past maturity and the longest outage that is caught up with
+
+    def __post_init__(self) -> None:
+        for name in ("score", "dead_letter", "model_metric", "audit"):
+            variable = f"TIDEGATE_RETENTION_{name.upper()}_DAYS"
+            _days(variable, getattr(self, f"{name}_days"))
+        _days("TIDEGATE_COMPRESS_AFTER_DAYS", self.compress_after_days)
+        if 0 < self.score_days <= self.compress_after_days:
+            raise SettingError(
+                "TIDEGATE_RETENTION_SCORE_DAYS",
+                f"is {self.score_days}: more than TIDEGATE_COMPRESS_AFTER_DAYS, "
+                f"{self.compress_after_days}, or 0 for ever, is allowed",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +205,26 @@ class Settings:
     learning: Learning = field(default_factory=Learning)
     kafka: Kafka = field(default_factory=Kafka)
     monitoring: Monitoring = field(default_factory=Monitoring)
+    retention: Retention = field(default_factory=Retention)
+
+    def __post_init__(self) -> None:
+        maturity, kept = self.learning.maturity_days, self.retention
+        if 0 < kept.score_days < REFRESHED_DAYS:
+            raise SettingError(
+                "TIDEGATE_RETENTION_SCORE_DAYS",
+                f"is {kept.score_days}: {REFRESHED_DAYS} or more, or 0 for ever, is allowed",
+            )
+        # Payments are read once more at their maturity: they must be there, and not be compressed.
+        for variable, days, never in (
+            ("TIDEGATE_RETENTION_SCORE_DAYS", kept.score_days, "0 for ever"),
+            ("TIDEGATE_COMPRESS_AFTER_DAYS", kept.compress_after_days, "0 for never"),
+        ):
+            if 0 < days <= maturity:
+                raise SettingError(
+                    variable,
+                    f"is {days}: more than TIDEGATE_MATURITY_DAYS, {maturity:g}, or {never}, "
+                    "is allowed",
+                )
 
     @classmethod
     def from_environ(cls, env: Mapping[str, str]) -> Settings:
@@ -219,14 +270,27 @@ class Settings:
             log_level=given.text("LOG_LEVEL", default.monitoring.log_level).lower(),
             log_format=given.text("LOG_FORMAT", default.monitoring.log_format).lower(),
         )
+        kept = default.retention
+        retention = Retention(
+            score_days=given.whole("RETENTION_SCORE_DAYS", kept.score_days),
+            dead_letter_days=given.whole("RETENTION_DEAD_LETTER_DAYS", kept.dead_letter_days),
+            model_metric_days=given.whole("RETENTION_MODEL_METRIC_DAYS", kept.model_metric_days),
+            audit_days=given.whole("RETENTION_AUDIT_DAYS", kept.audit_days),
+            compress_after_days=given.whole("COMPRESS_AFTER_DAYS", kept.compress_after_days),
+        )
         given.refuse_unknown()
-        return cls(storage, flow, thresholds, learning, kafka, monitoring)
+        return cls(storage, flow, thresholds, learning, kafka, monitoring, retention)
 
 
 def _within(variable: str, value: float, low: float, high: float, unit: str = "") -> None:
     if not low <= value <= high:
         allowed = f"{low:g} to {high:g} {unit}".rstrip()
         raise SettingError(variable, f"is {value:.15g}: {allowed} is allowed")
+
+
+def _days(variable: str, value: int) -> None:
+    if not 0 <= value <= 36_500:
+        raise SettingError(variable, f"is {value}: 1 to 36500 days, or 0 for none, is allowed")
 
 
 def _is_time(value: str) -> bool:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.settings import SettingError, Settings, masked_url
+from tidegate.settings import Retention, SettingError, Settings, masked_url
 
 
 def refusal(**env: str) -> str:
@@ -51,6 +51,11 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
             "TIDEGATE_TOPIC_DECISIONS": "d",
             "TIDEGATE_TOPIC_ALERTS": "a",
             "TIDEGATE_TOPIC_DEAD_LETTERS": "dl",
+            "TIDEGATE_RETENTION_SCORE_DAYS": "100",
+            "TIDEGATE_RETENTION_DEAD_LETTER_DAYS": "20",
+            "TIDEGATE_RETENTION_MODEL_METRIC_DAYS": "30",
+            "TIDEGATE_RETENTION_AUDIT_DAYS": "3650",
+            "TIDEGATE_COMPRESS_AFTER_DAYS": "2",
             "TIDEGATE_METRICS_PORT": "9100",
             "TIDEGATE_METRICS_HOST": "0.0.0.0",
             "TIDEGATE_LOG_LEVEL": "WARNING",
@@ -75,6 +80,7 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
     assert (topics.alerts, topics.dead_letters) == ("a", "dl")
     assert (settings.monitoring.metrics_port, settings.monitoring.metrics_host) == (9100, "0.0.0.0")
     assert (settings.monitoring.log_level, settings.monitoring.log_format) == ("warning", "json")
+    assert settings.retention == Retention(100, 20, 30, 3650, compress_after_days=2)
 
 
 def test_the_recovery_store_follows_the_data_directory(tmp_path: Path) -> None:
@@ -104,6 +110,19 @@ def test_an_empty_value_counts_as_not_set() -> None:
         ("DECLINE_THRESHOLD", "1.01", "is 1.01: above 0 and at most 1 is allowed"),
         ("REVIEW_THRESHOLD", "0.95", "is 0.95: at most TIDEGATE_DECLINE_THRESHOLD, 0.9, is"),
         ("MATURITY_DAYS", "0.03", "is 0.03: 0.04 to 90 days is allowed"),
+        ("RETENTION_AUDIT_DAYS", "-1", "is -1: 1 to 36500 days, or 0 for none, is allowed"),
+        (
+            *("RETENTION_SCORE_DAYS", "29"),
+            "is 29: 30 or more, or 0 for ever, is allowed",
+        ),
+        (
+            *("RETENTION_SCORE_DAYS", "14"),
+            "is 14: more than TIDEGATE_COMPRESS_AFTER_DAYS, 14, or 0 for ever, is allowed",
+        ),
+        (
+            *("COMPRESS_AFTER_DAYS", "7"),
+            "is 7: more than TIDEGATE_MATURITY_DAYS, 7, or 0 for never, is allowed",
+        ),
         ("METRICS_PORT", "65536", "is 65536: 1 to 65535, or 0 for none, is allowed"),
         ("METRICS_PORT", "-1", "is -1: 1 to 65535, or 0 for none, is allowed"),
         ("LOG_LEVEL", "loud", "is 'loud': one of debug, info, warning, error is allowed"),
@@ -133,7 +152,7 @@ def test_a_wrong_value_is_refused_by_name_with_what_is_allowed(
 )
 def test_the_bounds_themselves_are_allowed(name: str, low: str, high: str) -> None:
     for value in (low, high):
-        Settings.from_environ({f"TIDEGATE_{name}": value})
+        Settings.from_environ({f"TIDEGATE_{name}": value, "TIDEGATE_COMPRESS_AFTER_DAYS": "0"})
 
 
 def test_equal_thresholds_are_allowed() -> None:
@@ -247,3 +266,20 @@ def test_changing_a_setting_checks_it_too() -> None:
     assert replace(flow, workers=2).workers == 2
     with pytest.raises(SettingError, match="TIDEGATE_WORKERS is 0: 1 to 64 is allowed"):
         replace(flow, workers=0)
+
+
+def test_a_payment_is_kept_and_not_compressed_until_it_is_mature() -> None:
+    assert refusal(MATURITY_DAYS="14") == (
+        "TIDEGATE_COMPRESS_AFTER_DAYS is 14: more than TIDEGATE_MATURITY_DAYS, 14, or 0 for never, "
+        "is allowed"
+    )
+    said = refusal(MATURITY_DAYS="30.5", COMPRESS_AFTER_DAYS="0", RETENTION_SCORE_DAYS="30")
+    assert said.startswith("TIDEGATE_RETENTION_SCORE_DAYS is 30: more than TIDEGATE_MATURITY_DAYS")
+    for allowed in ("0", "31"):
+        Settings.from_environ(
+            {
+                "TIDEGATE_MATURITY_DAYS": "30.5",
+                "TIDEGATE_COMPRESS_AFTER_DAYS": allowed,
+                "TIDEGATE_RETENTION_SCORE_DAYS": "32",
+            }
+        )

@@ -29,7 +29,7 @@ class Database:
 @contextmanager
 def migrated(settings: Settings, directory: Path | None = None) -> Iterator[Database]:
     """The database, brought to the newest schema. directory: of the embedded one, if it is that."""
-    with _opened(settings, directory) as url:
+    with opened(settings, directory) as url:
         migrations.upgrade(url)
         yield Database(url, migrations.head())
 
@@ -42,7 +42,7 @@ def at_head(settings: Settings) -> Iterator[Database]:
         with migrated(settings) as database:
             yield database
         return
-    with _opened(settings, None) as url:
+    with opened(settings) as url:
         revision = migrations.current(url)
         if revision != migrations.head():
             raise SchemaMismatch(
@@ -53,7 +53,8 @@ def at_head(settings: Settings) -> Iterator[Database]:
 
 
 @contextmanager
-def _opened(settings: Settings, directory: Path | None) -> Iterator[str]:
+def opened(settings: Settings, directory: Path | None = None) -> Iterator[str]:
+    """URL of the database as it is, whatever its schema; the embedded one runs meanwhile."""
     if settings.storage.database_url is not None:
         yield settings.storage.database_url
         return

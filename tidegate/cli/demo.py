@@ -16,6 +16,7 @@ import typer
 from dataflows.messages import Outcome
 from dataflows.runner import run
 from tidegate import simulate
+from tidegate.cli.counting import counted
 from tidegate.cli.database import migrated
 from tidegate.cli.progress import bar
 from tidegate.cli.scoring import described
@@ -40,6 +41,7 @@ def demo(settings: Settings, transactions: int, *, exit_at_end: bool, port: int)
     files = _files(home, transactions)
     with (
         migrated(settings, home / "postgresql") as database,
+        counted(database.url),
         in_background(database.url, port) as page,
     ):
         given = described(settings, database.url, files[:1], files[1])

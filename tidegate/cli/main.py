@@ -78,13 +78,45 @@ def demo(
 
 
 @app.command()
-def migrate() -> None:
-    """Bring the database to the newest schema."""
-    from tidegate.cli.database import migrated
+def migrate(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Change nothing; fail unless the schema is the newest."),
+    ] = False,
+) -> None:
+    """Bring the database to the newest schema, and its policies to the settings.
 
-    settings = _settings()
-    with migrated(settings) as database:
-        typer.echo(f"the schema is at revision {database.revision}", err=True)
+    On TimescaleDB, policies move old rows to the columnstore and drop those past their retention.
+    """
+    from tidegate.cli import maintaining
+
+    if check:
+        maintaining.check(_settings())
+    else:
+        maintaining.migrate(_settings())
+
+
+@app.command()
+def maintain(
+    once: Annotated[bool, typer.Option("--once", help="One round, and end.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between rounds.", min=1, max=86_400)] = 60.0,
+) -> None:
+    """Keep the database in order: count what the pages show, delete what is past its retention.
+
+    Runs until it is stopped, one at a time on a database; another one waits for its turn. Where
+    TimescaleDB's policies delete, it only counts.
+    """
+    from tidegate.cli import maintaining
+
+    maintaining.maintain(_settings(), None if once else every)
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, database, Kafka and recovery store: one line each, with what to do."""
+    from tidegate.cli import doctor as command
+
+    command.doctor()
 
 
 @app.command()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from dataflows.messages import Outcome
 from dataflows.runner import Run, RunFailed
 from dataflows.runner import run as run_flow
+from tidegate.cli.counting import counted
 from tidegate.cli.database import at_head
 from tidegate.cli.progress import bar
 from tidegate.kafka import admin
@@ -33,7 +35,7 @@ def run(
     if not transactions:
         _run_from_kafka(settings, labels)
         return
-    with at_head(settings) as database:
+    with at_head(settings) as database, _counted(settings, database.url):
         given = described(settings, database.url, transactions, labels, currency)
         started = time.monotonic()
         rows = 0
@@ -64,11 +66,16 @@ def _run_from_kafka(settings: Settings, labels: Path | None) -> None:
     admin.check_config(settings.kafka)
     admin.wait_for_broker(settings.kafka)
     partitions = admin.ensure_topics(settings.kafka)
-    with at_head(settings) as database:
+    with at_head(settings) as database, _counted(settings, database.url):
         given = described(settings, database.url, (), None)
         log.info("reads from Kafka until it is stopped", extra={"partitions": partitions})
         run_flow(replace(given, kafka=asdict(settings.kafka)))
         log.info("stopped with a last snapshot")
+
+
+def _counted(settings: Settings, url: str) -> AbstractContextManager[None]:
+    """The embedded database is counted beside the run; one that is set, by `tidegate maintain`."""
+    return nullcontext() if settings.storage.database_url is not None else counted(url)
 
 
 def described(

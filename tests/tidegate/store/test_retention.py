@@ -1,0 +1,122 @@
+"""What is past its retention goes where no policy takes it, and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import pytest
+
+from tests.tidegate.store.conftest import MakeDecisions
+from tidegate.schema import DAY, Decision
+from tidegate.settings import Retention
+from tidegate.store import decisions, policies, retention
+from tidegate.store.connection import Conn, connect
+from tidegate.store.policies import Kind
+from tidegate.store.retention import Removed
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+MICROS = round(NOW.timestamp()) * 1_000_000
+
+
+@pytest.fixture
+def plain(database: str) -> Iterator[Conn]:
+    with connect(database, application_name="tidegate-test") as conn:
+        conn.autocommit = True
+        if policies.kind(conn)[0] != Kind.PLAIN:
+            pytest.skip("the given server has TimescaleDB")
+        yield conn
+
+
+def write(conn: Conn, decided: MakeDecisions, name: str, rows: int, days_old: float) -> None:
+    ids = [f"{name}-{row:03}" for row in range(rows)]
+    start = MICROS - round(days_old * DAY)
+    with conn.transaction():
+        decisions.write(conn, [decided(ids, start=start, decisions=[Decision.REVIEW] * rows)])
+
+
+def names(conn: Conn, table: str = "score") -> set[str]:
+    rows = conn.execute(f"SELECT split_part(transaction_id, '-', 1) FROM {table}")
+    return {name for (name,) in rows}
+
+
+def test_old_decisions_go_in_batches_and_their_alerts_stay(
+    plain: Conn, decided: MakeDecisions
+) -> None:
+    write(plain, decided, "old", 25, 31)
+    write(plain, decided, "older", 20, 900)
+    write(plain, decided, "young", 10, 29)
+    removed = list(retention.enforce(plain, Retention(score_days=30), NOW, batch=10))
+    assert removed == [Removed("score", rows=10)] * 4 + [Removed("score", rows=5)]
+    assert names(plain) == {"young"}
+    assert names(plain, "alert") == {"old", "older", "young"}
+    assert list(retention.enforce(plain, Retention(score_days=30), NOW)) == []
+
+
+def test_a_round_may_be_stopped_after_any_batch_and_the_next_one_goes_on(
+    plain: Conn, decided: MakeDecisions
+) -> None:
+    write(plain, decided, "old", 25, 31)
+    assert len(list(islice(retention.enforce(plain, Retention(30), NOW, batch=10), 1))) == 1
+    assert plain.execute("SELECT count(*), min(transaction_id) FROM score").fetchone() == (
+        15,
+        "old-010",
+    )
+    assert sum(step.rows for step in retention.enforce(plain, Retention(30), NOW, batch=10)) == 15
+
+
+def test_more_rows_of_one_moment_than_a_batch_holds_go_too(plain: Conn) -> None:
+    plain.execute(
+        "INSERT INTO model_metric SELECT 'm', 'x' || n, %s, 0.5, 1 FROM generate_series(1, 25) n",
+        (NOW - timedelta(days=500),),
+    )
+    removed = list(retention.enforce(plain, Retention(), NOW, batch=10))
+    assert [step.rows for step in removed] == [10, 10, 5]
+
+
+def test_a_row_later_than_its_retention_is_written_and_goes_at_the_next_round(
+    plain: Conn, decided: MakeDecisions
+) -> None:
+    assert list(retention.enforce(plain, Retention(30), NOW)) == []
+    write(plain, decided, "late", 3, 700)
+    assert names(plain) == {"late"}
+    assert list(retention.enforce(plain, Retention(30), NOW)) == [Removed("score", rows=3)]
+
+
+def test_each_table_has_its_own_days_and_zero_keeps_for_ever(
+    plain: Conn, decided: MakeDecisions
+) -> None:
+    write(plain, decided, "old", 5, 5000)
+    for n, days in enumerate((5000, 89)):
+        plain.execute(
+            'INSERT INTO dead_letter (topic, partition, "offset", at, reason, detail, payload)'
+            " VALUES ('t', 0, %s, %s, 'malformed', '', '')",
+            (n, NOW - timedelta(days=days)),
+        )
+    assert list(retention.enforce(plain, Retention(0, 0, 0, 0), NOW)) == []
+    assert list(retention.enforce(plain, Retention(score_days=0), NOW)) == [
+        Removed("dead_letter", rows=1)
+    ]
+    assert names(plain) == {"old"}
+
+
+def test_the_audit_stays_for_ever_and_stops_nothing(plain: Conn) -> None:
+    old = NOW - timedelta(days=5000)
+    plain.execute(
+        "INSERT INTO audit (at, actor, action, subject) VALUES (%s, 'a', 'b', 'c')", (old,)
+    )
+    assert list(retention.enforce(plain, Retention(audit_days=30), NOW)) == []
+    assert plain.execute("SELECT count(*) FROM audit").fetchone() == (1,)
+
+
+def test_a_batch_of_decisions_is_found_by_the_index_on_time(
+    plain: Conn, decided: MakeDecisions
+) -> None:
+    write(plain, decided, "old", 25, 31)
+    plain.execute("SET enable_seqscan = off")
+    query = retention.DELETE.format(table="score", time="event_time")
+    values = {"after": "-infinity", "before": NOW, "batch": 10}
+    plan = "\n".join(line for (line,) in plain.execute("EXPLAIN " + query, values))
+    assert "Index Scan using score_event_time" in plan
+    assert "Sort" not in plan

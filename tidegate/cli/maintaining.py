@@ -1,0 +1,142 @@
+"""`tidegate migrate` and `tidegate maintain`: schema, policies, and the end of old rows."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import typer
+
+import migrations
+from tidegate.cli.database import SchemaMismatch, at_head, migrated, opened
+from tidegate.settings import Retention, Settings, masked_url
+from tidegate.store import aggregates, connection, policies, queries, retention
+from tidegate.store.connection import Conn
+from tidegate.store.policies import Kind
+
+log = logging.getLogger("tidegate.maintain")
+
+# Held by the one who maintains. It must never change, as in `tidegate.store.lease`.
+LOCK = 7_421_907_310_558_204
+
+_TAKE = "SELECT pg_try_advisory_lock(%(lock)s)"
+_IMPATIENT = "SET lock_timeout = '2s'"
+_TURN = 5.0  # seconds between two tries to become the one who maintains
+
+# Before a policy drops a chunk, what the pages count of it must be final; the policy's hour is its
+# own, and a chunk of decisions is a day.
+_AHEAD = timedelta(days=2)
+
+_HOUR = 3600.0  # seconds from one look for old rows to the next, however short the rounds are
+
+
+def migrate(settings: Settings) -> None:
+    """Brings the schema to the newest version and the policies to the settings; says what changed.
+
+    Nothing of the rows is touched: TimescaleDB's jobs do that later.
+    """
+    with migrated(settings) as database:
+        typer.echo(f"the schema is at revision {database.revision}", err=True)
+        with connection.connect(database.url, application_name="tidegate-migrate") as conn:
+            # As in migrations: poolers lose what a session prepared.
+            conn.prepare_threshold = None
+            for change in policies.apply(conn, settings.retention):
+                typer.echo(change, err=True)
+
+
+def check(settings: Settings) -> None:
+    """Raises SchemaMismatch unless the schema is at its newest version. Changes nothing, and waits
+    for nobody who migrates."""
+    where = settings.storage.database_url
+    home = settings.storage.data_dir / "postgresql"
+    if where is None and not home.exists():
+        raise SchemaMismatch(f"there is no database in {home} yet: run tidegate migrate")
+    with (
+        opened(settings) as url,
+        connection.connect(url, application_name="tidegate-check") as conn,
+    ):
+        conn.execute(_IMPATIENT)
+        found = queries.schema_revision(conn)
+    if found != migrations.head():
+        raise SchemaMismatch(
+            f"the schema of {masked_url(where or url)} is at {found or 'no revision'}, this "
+            f"version works with {migrations.head()}: run tidegate migrate"
+        )
+
+
+def maintain(settings: Settings, every: float | None) -> None:
+    """Rounds, so many seconds from the end of one to the start of the next, until SIGTERM or
+    SIGINT; without `every` just one.
+
+    A signal cancels the statement that runs; what was committed stays, and the next round goes on
+    from there. Of several on one database one works; another waits, or, asked for one round, ends
+    with 1. Rounds outlive a database that goes away.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with at_head(settings) as database:
+            while True:
+                try:
+                    if not _in_turn(database.url, settings.retention, every):
+                        raise typer.Exit(1)
+                except psycopg.OperationalError as error:
+                    if every is None:
+                        raise
+                    log.warning("the round was cut short: %s", " ".join(str(error).split()))
+                if every is None:
+                    return
+                time.sleep(every)
+    except KeyboardInterrupt:
+        log.info("stopped")
+
+
+def _in_turn(url: str, kept: Retention, every: float | None) -> bool:
+    """Rounds for as long as the session with the lock lasts; says whether it could be had."""
+    with connection.connect(url, application_name="tidegate-maintain") as conn:
+        conn.autocommit = True
+        conn.prepare_threshold = None
+        waits = False
+        while not _taken(conn):
+            if every is None:
+                typer.echo("tidegate: another one maintains this database", err=True)
+                return False
+            if not waits:
+                log.info("another one maintains this database: waits for its turn")
+            waits = True
+            time.sleep(_TURN)
+        looked = -math.inf
+        while True:
+            if time.monotonic() - looked >= _HOUR:
+                looked = time.monotonic()
+                _thorough(conn, kept)
+            elif aggregates.kind(conn) is aggregates.Kind.KEPT:  # TimescaleDB's have their policies
+                aggregates.refresh(conn)
+            if every is None:
+                return True
+            time.sleep(every)
+
+
+def _taken(conn: Conn) -> bool:
+    (taken,) = conn.execute(_TAKE, {"lock": LOCK}).fetchone() or (False,)
+    return bool(taken)
+
+
+def _thorough(conn: Conn, kept: Retention) -> None:
+    now = datetime.now(UTC)
+    final = now - timedelta(kept.score_days) if kept.score_days else None
+    if final is not None and policies.kind(conn)[0] == Kind.COMMUNITY:
+        final += _AHEAD
+    # First the count, so that it holds what goes.
+    aggregates.refresh(conn, final_before=final)
+    removed: dict[str, list[int]] = {}
+    for step in retention.enforce(conn, kept, now):
+        of = removed.setdefault(step.table, [0, 0])
+        of[0] += step.rows
+        of[1] += step.chunks
+    for table, (rows, chunks) in removed.items():
+        facts = {"table": table} | ({"chunks": chunks} if chunks else {"rows": rows})
+        log.info("removed what was past its retention", extra=facts)

@@ -1,0 +1,93 @@
+"""The counted decisions that `traffic` reads: of which kind they are, and bringing them up to date.
+
+How both kinds work, and why the plain one is right while others write, is told in
+`migrations/versions/0003_aggregates.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+
+from psycopg.pq import TransactionStatus
+
+from tidegate.store.connection import Conn
+
+
+class Kind(Enum):
+    """What counts decisions in this database."""
+
+    CONTINUOUS = "TimescaleDB's continuous aggregates"  # with policies that refresh them
+    KEPT = "plain tables"  # right at once, and fast as long as somebody calls `refresh`
+
+
+# Each after what it is made of.
+AGGREGATES = (
+    "decision_minute",
+    "decision_hour",
+    "decision_day",
+    "terminal_hour",
+    "terminal_day",
+    "merchant_hour",
+    "merchant_day",
+)
+
+_KEPT = "SELECT to_regclass('stale_mark') IS NOT NULL"
+
+_ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+
+# Before the snapshot, which this statement does not take. Nobody who reads or writes waits for it.
+_TAKE_TURNS = "LOCK TABLE decision_minute_kept IN SHARE UPDATE EXCLUSIVE MODE"
+
+_REFRESH_KEPT = "SELECT refresh_kept(%s)"
+
+# What may be counted anew: nothing that is final, and nothing of chunks that are dropped.
+_SINCE = """
+    SELECT nullif(greatest(before, (
+        SELECT min(range_start) FROM timescaledb_information.chunks
+        WHERE hypertable_schema = current_schema() AND hypertable_name = 'score'
+    )), '-infinity') FROM aggregate_floor
+"""
+
+_RAISE_FLOOR = """
+    UPDATE aggregate_floor
+    SET before = date_bin('1 hour', %(before)s + INTERVAL '1 hour' - INTERVAL '1 us',
+                          '2000-01-01 00:00+00')
+    WHERE %(before)s > before
+"""
+
+# Whole buckets of the window only, so the one that is being filled stays live.
+_REFRESH = "CALL refresh_continuous_aggregate(%s, %s::timestamptz, now())"
+
+
+def kind(conn: Conn) -> Kind:
+    """Which of the two the migrations made here."""
+    row = conn.execute(_KEPT).fetchone()
+    return Kind.KEPT if row is not None and row[0] else Kind.CONTINUOUS
+
+
+def refresh(conn: Conn, *, final_before: datetime | None = None) -> None:
+    """Counts everything that was written since the last refresh.
+
+    `conn` must be in autocommit mode, outside of a transaction: TimescaleDB demands it, and the
+    plain kind needs a snapshot of its own (ValueError). To be called every minute or so on the
+    plain kind, and on either after an import of history.
+
+    Whoever deletes raw rows before a moment calls this first with that moment as `final_before`:
+    what is counted of the time before (up to the next full hour) stays for ever as it is then, and
+    rows that come to it later are not counted. It never goes back.
+    """
+    if not conn.autocommit or conn.info.transaction_status != TransactionStatus.IDLE:
+        raise ValueError("a refresh needs a connection in autocommit mode, outside a transaction")
+    if kind(conn) is Kind.KEPT:
+        with conn.transaction():
+            conn.execute(_ONE_SNAPSHOT)
+            conn.execute(_TAKE_TURNS)
+            conn.execute(_REFRESH_KEPT, (final_before,))
+        return
+    row = conn.execute(_SINCE).fetchone()
+    since = None if row is None else row[0]
+    for name in AGGREGATES:
+        conn.execute(_REFRESH, (name, since))
+    if final_before is not None:
+        conn.execute(_RAISE_FLOOR, {"before": final_before})

@@ -1,0 +1,81 @@
+"""Takes away what is older than its retention, where no policy of TimescaleDB does it.
+
+Alerts, labels and model versions stay when the decision they belong to goes: alerts and labels are
+small and the analysts' record, and a version may stand behind any decision. A row that comes late,
+older than its retention, is written as any other and goes at the next round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tidegate.store import policies
+from tidegate.store.connection import Conn
+from tidegate.store.policies import Kind, Retention, Table
+
+BATCH = 10_000  # rows of one transaction: some 0.1 s, in which its locks are held
+
+DROP = "SELECT drop_chunks(%(name)s::regclass, older_than => %(before)s::timestamptz)"
+
+DELETE = """
+WITH old AS MATERIALIZED (
+    SELECT ctid, {time} AS at FROM {table} WHERE {time} >= %(after)s AND {time} < %(before)s
+    ORDER BY {time} LIMIT %(batch)s
+), gone AS (
+    DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM old)) RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM old), (SELECT max(at) FROM old)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was taken away at once: a batch of rows, or whole chunks."""
+
+    table: str
+    rows: int = 0
+    chunks: int = 0
+
+
+def enforce(
+    conn: Conn, retention: Retention, now: datetime, *, batch: int = BATCH
+) -> Iterator[Removed]:
+    """Takes away what is older than its retention, and tells after each step; the caller may stop
+    between any two. The connection must be in autocommit, so that each step is a transaction.
+
+    Nothing where policies do it. From plain PostgreSQL's audit nothing goes, ever: its rows refuse
+    to be deleted one by one, and there are no chunks to drop.
+    """
+    kind, _ = policies.kind(conn)
+    if kind == Kind.COMMUNITY:
+        return
+    for table in policies.TABLES:
+        days = policies.days(table, retention)
+        if not days:
+            continue
+        before = now - timedelta(days)
+        if kind == Kind.APACHE:
+            dropped = conn.execute(DROP, {"name": table.name, "before": before}).fetchall()
+            if dropped:
+                yield Removed(table.name, chunks=len(dropped))
+        elif table.name != "audit":
+            yield from _delete(conn, table, before, batch)
+
+
+def _delete(conn: Conn, table: Table, before: datetime, batch: int) -> Iterator[Removed]:
+    # Oldest first, each batch from where the last one ended: what an index still holds of deleted
+    # rows is not walked again. The times of dead letters and metrics have no index of their own,
+    # so a batch of those reads the table, which is small.
+    delete = DELETE.format(table=table.name, time=table.time)
+    after: Any = "-infinity"
+    while True:
+        values = {"after": after, "before": before, "batch": batch}
+        gone, seen, last = conn.execute(delete, values).fetchone() or (0, 0, None)
+        if gone:
+            yield Removed(table.name, rows=gone)
+        if seen < batch or not gone:  # none: somebody changed them all meanwhile, the next round
+            return
+        after = last

@@ -1,0 +1,229 @@
+"""Decisions over time, in all and by terminal and merchant, read from what is counted already.
+
+The same queries on TimescaleDB and without it. Everything is told by buckets of event time (UTC):
+a bucket belongs to a span when it begins in it, since <= bucket < until, so spans that begin and
+end between buckets are cut to whole ones. Buckets without decisions have no row.
+
+On TimescaleDB a row that comes late, to a bucket that is materialized, is counted at the next
+refresh; without it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import TypeVar
+
+from psycopg import Cursor
+from psycopg.rows import class_row
+from psycopg.types.numeric import IntLoader
+
+from tidegate.store.connection import Conn
+
+# The edges that the migrations count rows below; see `0003_aggregates`.
+SCORE_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 900)  # thousandths
+LATENCY_EDGES = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)  # ms
+
+Row = TypeVar("Row")
+
+
+class Step(Enum):
+    """How long a bucket is."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"  # of UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One kind of decision in one bucket."""
+
+    bucket: datetime  # its begin, event time, aware, UTC
+    currency: str
+    decision: str  # approve, review or decline
+    decisions: int
+    amount_minor: int  # their sum, minor units of the currency
+
+
+@dataclass(frozen=True, slots=True)
+class EntityTraffic:
+    """A terminal's or a merchant's decisions in one bucket."""
+
+    bucket: datetime  # its begin, event time, aware, UTC
+    currency: str
+    decisions: int
+    not_approved: int  # how many of them were review or decline
+    amount_minor: int  # their sum, minor units of the currency
+
+
+@dataclass(frozen=True, slots=True)
+class TopTerminal:
+    """A terminal with many decisions that are not approve."""
+
+    terminal_id: str
+    decisions: int
+    not_approved: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBin:
+    """How many scores are at least `low` and below `high` (of the last bin also those at it)."""
+
+    low: float  # probability
+    high: float
+    decisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """From event time to decision, in seconds, interpolated evenly between two edges.
+
+    Below the first edge (.01) it is taken to begin at 0; 300 means that or more.
+    """
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How scores and latencies were spread over a span."""
+
+    decisions: int
+    scores: Sequence[ScoreBin]  # together from 0 to 1
+    latency: Latency | None  # None where there was no decision
+
+
+_DECIDED = {
+    step: f"""
+        SELECT bucket, currency, decision, decisions, amount_minor
+        FROM decision_{step.value}
+        WHERE bucket >= %(since)s AND bucket < %(until)s
+        ORDER BY bucket, currency, decision
+    """
+    for step in Step
+}
+
+_SCORES_BELOW = ", ".join(f"sum(score_below_{edge})::bigint" for edge in SCORE_EDGES)
+_LATENCIES_BELOW = ", ".join(f"sum(latency_below_{edge})::bigint" for edge in LATENCY_EDGES)
+
+_SPREAD = {
+    step: f"""
+        SELECT sum(decisions)::bigint, {_SCORES_BELOW}, {_LATENCIES_BELOW}
+        FROM decision_{step.value}
+        WHERE bucket >= %(since)s AND bucket < %(until)s
+    """
+    for step in Step
+}
+
+_TERMINAL = {
+    step: f"""
+        SELECT bucket, currency, decisions, not_approved, amount_minor
+        FROM terminal_{step.value}
+        WHERE terminal_id = %(id)s AND bucket >= %(since)s AND bucket < %(until)s
+        ORDER BY bucket, currency
+    """
+    for step in (Step.HOUR, Step.DAY)
+}
+
+_MERCHANT = {
+    step: f"""
+        SELECT bucket, currency, decisions, not_approved, amount_minor
+        FROM merchant_{step.value}
+        WHERE merchant_id = %(id)s AND bucket >= %(since)s AND bucket < %(until)s
+        ORDER BY bucket, currency
+    """
+    for step in (Step.HOUR, Step.DAY)
+}
+
+_TOP_TERMINALS = {
+    step: f"""
+        SELECT terminal_id, sum(decisions)::bigint AS decisions,
+               sum(not_approved)::bigint AS not_approved
+        FROM terminal_{step.value}
+        WHERE bucket >= %(since)s AND bucket < %(until)s
+        GROUP BY terminal_id
+        HAVING sum(not_approved) > 0
+        ORDER BY sum(not_approved) DESC, sum(decisions), terminal_id COLLATE "C"
+        LIMIT %(limit)s
+    """
+    for step in (Step.HOUR, Step.DAY)
+}
+
+
+def decided(conn: Conn, step: Step, *, since: datetime, until: datetime) -> list[Decided]:
+    """Decisions over time, by currency and decision, oldest first."""
+    with _cursor(conn, Decided) as cursor:
+        return cursor.execute(_DECIDED[step], {"since": since, "until": until}).fetchall()
+
+
+def spread(conn: Conn, step: Step, *, since: datetime, until: datetime) -> Spread:
+    """How scores and latencies were spread over the span; the longer the step, the less is read."""
+    row = conn.execute(_SPREAD[step], {"since": since, "until": until}).fetchone()
+    if row is None or row[0] is None:
+        row = (0,) * (1 + len(SCORE_EDGES) + len(LATENCY_EDGES))
+    count, scores, latencies = row[0], row[1 : 1 + len(SCORE_EDGES)], row[1 + len(SCORE_EDGES) :]
+    edges = [0.0, *(edge / 1000 for edge in SCORE_EDGES), 1.0]
+    below = [0, *scores, count]
+    return Spread(
+        decisions=count,
+        scores=tuple(
+            ScoreBin(edges[n], edges[n + 1], below[n + 1] - below[n]) for n in range(len(edges) - 1)
+        ),
+        latency=_latency(count, latencies) if count else None,
+    )
+
+
+def terminal(
+    conn: Conn, terminal_id: str, step: Step, *, since: datetime, until: datetime
+) -> list[EntityTraffic]:
+    """A terminal's decisions over time (by hour or day), by currency, oldest first."""
+    values = {"id": terminal_id, "since": since, "until": until}
+    with _cursor(conn, EntityTraffic) as cursor:
+        return cursor.execute(_TERMINAL[step], values).fetchall()
+
+
+def merchant(
+    conn: Conn, merchant_id: str, step: Step, *, since: datetime, until: datetime
+) -> list[EntityTraffic]:
+    """A merchant's decisions over time (by hour or day), by currency, oldest first."""
+    values = {"id": merchant_id, "since": since, "until": until}
+    with _cursor(conn, EntityTraffic) as cursor:
+        return cursor.execute(_MERCHANT[step], values).fetchall()
+
+
+def top_terminals(
+    conn: Conn, step: Step, *, since: datetime, until: datetime, limit: int
+) -> list[TopTerminal]:
+    """At most `limit` terminals with the most decisions that are not approve, most first; of
+    equals the one with fewer decisions, then by id."""
+    values = {"since": since, "until": until, "limit": limit}
+    with _cursor(conn, TopTerminal) as cursor:
+        return cursor.execute(_TOP_TERMINALS[step], values).fetchall()
+
+
+def _cursor(conn: Conn, of: type[Row]) -> Cursor[Row]:
+    """A cursor that makes each row one of these, sums of amounts as int and not as Decimal."""
+    cursor = conn.cursor(row_factory=class_row(of))
+    cursor.adapters.register_loader("numeric", IntLoader)
+    return cursor
+
+
+def _latency(count: int, below: Sequence[int]) -> Latency:
+    return Latency(*(_percentile(share, count, below) for share in (0.5, 0.95, 0.99)))
+
+
+def _percentile(share: float, count: int, below: Sequence[int]) -> float:
+    """Seconds that the share of all latencies stays below."""
+    wanted = share * count
+    low, low_count = 0.0, 0
+    for edge, edge_count in zip(LATENCY_EDGES, below, strict=True):
+        high = edge / 1000
+        if edge_count >= wanted and edge_count > low_count:
+            return low + (high - low) * (wanted - low_count) / (edge_count - low_count)
+        low, low_count = high, edge_count
+    return low
