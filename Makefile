@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-tests demo test faults lint format bench requirements clean
+.PHONY: help setup setup-tests demo test faults lint format bench bench-storage requirements clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,6 +44,9 @@ format: setup ## format the code and mend what can be mended
 
 bench: setup ## run the benchmarks
 	$(BIN)/python -m bench
+
+bench-storage: setup ## measure the database: writing, and reading ten million decisions
+	$(BIN)/python -m bench write storage
 
 requirements: setup ## pin the newest allowed versions again, with hashes
 	$(COMPILE) --extra embedded --group build --output-file requirements/base.txt

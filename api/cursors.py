@@ -25,6 +25,11 @@ def at_id(kind: str, at: datetime, key: str) -> str:
     return _encode([kind, at.astimezone(UTC).isoformat(), key])
 
 
+def score_id(kind: str, score: float, key: str) -> str:
+    """The cursor of a row known by a score and an id."""
+    return _encode([kind, score, key])
+
+
 def number(kind: str, key: int) -> str:
     """The cursor of a row known by a number."""
     return _encode([kind, key])
@@ -52,10 +57,15 @@ def read_at_id(kind: str, cursor: str) -> tuple[datetime, str]:
 def read_at_uuid(kind: str, cursor: str) -> tuple[datetime, UUID]:
     """What `at_id` was given, where the id is a UUID. Raises CursorError."""
     at, key = read_at_id(kind, cursor)
-    try:
-        return at, UUID(key)
-    except ValueError as ex:
-        raise CursorError("no UUID") from ex
+    return at, _uuid(key)
+
+
+def read_score_uuid(kind: str, cursor: str) -> tuple[float, UUID]:
+    """What `score_id` was given, where the id is a UUID. Raises CursorError."""
+    match _decode(cursor):
+        case [found, float(score), str(key)] if found == kind and 0 <= score <= 1:
+            return score, _uuid(key)
+    raise CursorError("not a cursor of this list")
 
 
 def read_number(kind: str, cursor: str) -> int:
@@ -84,7 +94,14 @@ def page(
     return rows[:limit], name(rows[limit - 1])
 
 
-def _encode(parts: list[str | int]) -> str:
+def _uuid(key: str) -> UUID:
+    try:
+        return UUID(key)
+    except ValueError as ex:
+        raise CursorError("no UUID") from ex
+
+
+def _encode(parts: list[str | int | float]) -> str:
     content = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 

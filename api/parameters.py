@@ -61,6 +61,15 @@ class AlertParameters(Paged):
     card_token: Text | None = None
     terminal_id: Text | None = None
     min_score: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+    since: AwareDatetime | None = Field(
+        None, description="raised from here on, RFC 3339 with offset (`+` as `%2B`)"
+    )
+    until: AwareDatetime | None = Field(None, description="raised before this")
+    sort: Literal["newest", "score"] = Field("newest", description="or highest score first")
+
+    def filters(self) -> dict[str, Any]:
+        """What was asked beside the page and its order."""
+        return self.model_dump(exclude={"limit", "after", "sort"})
 
 
 class DeadLetterParameters(Paged):

@@ -2,13 +2,16 @@
 
 Why: `decisions.write` may be repeated (a row that is there stands) and raises alerts, so it copies
 into a temporary table and merges. The peers only append to a table with the same columns, keys and
-indexes, so they fail on a repeat: one is handed rows that PostgreSQL itself wrote in COPY's binary
-format, so it encodes nothing; the other gives rows to psycopg's COPY one by one.
+indexes, so they fail on a repeat: two are handed rows that PostgreSQL itself wrote in COPY's binary
+format, so they encode nothing, by psycopg and by psql (which has to start first); the last gives
+rows to psycopg's COPY one by one.
 """
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -18,6 +21,7 @@ from bench import database
 from bench.given import Given
 from bench.report import Report, figure
 from bench.rounds import in_turn, times
+from tidegate import embedded
 from tidegate.schema import Decisions
 from tidegate.store import connection, decisions
 from tidegate.store.connection import Conn
@@ -25,6 +29,7 @@ from tidegate.store.connection import Conn
 _ROUNDS = 5
 _OURS = "decisions.write"
 _READY, _BY_ROW = "plain COPY, ready-made bytes", "plain COPY, row by row"
+_PSQL = "plain COPY by psql, ready-made file"
 
 MAKE_TWIN = "CREATE TABLE twin (LIKE score INCLUDING ALL)"
 EMPTY = "TRUNCATE score, alert, twin"
@@ -48,12 +53,12 @@ def bench(given: Given) -> Report:
         connection.connect(url, application_name="tidegate-bench") as conn,
     ):
         conn.execute(MAKE_TWIN)
-        found = in_turn(_contenders(conn, parts, rows), rounds)
+        found = in_turn(_contenders(conn, url, parts, rows, given.directory), rounds)
     figures = [
         figure(_OURS, found[_OURS], "rows a second"),
         *(
             figure(name, found[name], "rows a second", times(found[name], found[_OURS]), _OURS)
-            for name in (_READY, _BY_ROW)
+            for name in (_PSQL, _READY, _BY_ROW)
         ),
     ]
     flagged = sum(int((part.decision != 0).sum()) for part in parts)
@@ -61,7 +66,9 @@ def bench(given: Given) -> Report:
     return Report("write", rows, rounds, figures, notes)
 
 
-def _contenders(conn: Conn, parts: list[Decisions], rows: int) -> dict[str, Callable[[], float]]:
+def _contenders(
+    conn: Conn, url: str, parts: list[Decisions], rows: int, directory: Path
+) -> dict[str, Callable[[], float]]:
     def measured(work: Callable[[], None]) -> Callable[[], float]:
         def once() -> float:
             conn.execute(EMPTY)
@@ -96,12 +103,24 @@ def _contenders(conn: Conn, parts: list[Decisions], rows: int) -> dict[str, Call
         with conn.cursor().copy(COPY_IN) as copy:
             copy.write(ready)
 
+    file = directory / "score"
+    file.write_bytes(ready)
+    psql = [str(embedded.programs() / "psql"), "--quiet", "--no-psqlrc", url, "--command"]
+
+    def copy_by_psql() -> None:
+        subprocess.run([*psql, f"\\copy twin FROM '{file}' (FORMAT binary)"], check=True)
+
     def copy_rows() -> None:
         with conn.cursor().copy(COPY_ROWS) as copy:
             for row in tuples:
                 copy.write_row(row)
 
-    return {_OURS: measured(ours), _READY: measured(copy_bytes), _BY_ROW: measured(copy_rows)}
+    return {
+        _OURS: measured(ours),
+        _PSQL: measured(copy_by_psql),
+        _READY: measured(copy_bytes),
+        _BY_ROW: measured(copy_rows),
+    }
 
 
 def _last(parts: list[Decisions], rows: int) -> list[Decisions]:

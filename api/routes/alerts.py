@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -16,15 +17,22 @@ from tidegate.store.alerts import Alert, AlertFilter
 
 router = APIRouter(prefix="/v1", tags=["alerts"])
 
+# A cursor of one order means nothing in the other.
+_KINDS = {"newest": "alert", "score": "alert-by-score"}
+
 
 @router.get("/alerts", responses=problems.LISTED)
 def list_alerts(context: Ctx, asked: Annotated[AlertParameters, Query()]) -> Page[AlertReply]:
-    """Alerts, newest first."""
-    after = None if asked.after is None else cursors.read_at_uuid("alert", asked.after)
+    """Alerts, newest first or highest score first."""
+    by_score = asked.sort == "score"
+    after: tuple[datetime | float, UUID] | None = None
+    if asked.after is not None:
+        read = cursors.read_score_uuid if by_score else cursors.read_at_uuid
+        after = read(_KINDS[asked.sort], asked.after)
     which = AlertFilter(**asked.filters())
     with context.pool.connection() as conn:
-        found = alerts.page(conn, which, limit=asked.limit + 1, after=after)
-    shown, end = cursors.page(found, asked.limit, _cursor)
+        found = alerts.page(conn, which, limit=asked.limit + 1, order=asked.sort, after=after)
+    shown, end = cursors.page(found, asked.limit, _score_cursor if by_score else _cursor)
     return Page(data=[AlertReply.model_validate(alert) for alert in shown], next=end)
 
 
@@ -39,4 +47,8 @@ def get_alert(context: Ctx, alert_id: UUID) -> AlertReply:
 
 
 def _cursor(alert: Alert) -> str:
-    return cursors.at_id("alert", alert.created_at, str(alert.alert_id))
+    return cursors.at_id(_KINDS["newest"], alert.created_at, str(alert.alert_id))
+
+
+def _score_cursor(alert: Alert) -> str:
+    return cursors.score_id(_KINDS["score"], alert.score, str(alert.alert_id))

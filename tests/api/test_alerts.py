@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.api.rows import put_alert
+from tests.api.rows import at, put_alert
 
 
 def test_pages_of_alerts_follow_their_cursors_to_the_end(client, conn):
@@ -77,3 +77,30 @@ def test_alerts_are_filtered(client, conn, asked, found):
     put_alert(conn, 3, card_token="card-9")
     conn.commit()
     assert len(client.get("/v1/alerts", params=asked).json()["data"]) == found
+
+
+def test_alerts_by_score_follow_their_cursors_and_not_those_of_another_order(client, conn):
+    scores = (1.0, 0.0, 0.5, 0.5, 0.25)
+    ids = {str(put_alert(conn, n, score=score)): score for n, score in enumerate(scores)}
+    conn.commit()
+    seen, after = [], None
+    while True:
+        given = {"limit": 2, "sort": "score"} | ({"after": after} if after else {})
+        page = client.get("/v1/alerts", params=given).json()
+        seen += [alert["alert_id"] for alert in page["data"]]
+        if page["next"] is None:
+            break
+        after = page["next"]
+    assert sorted(seen) == sorted(ids)
+    assert [ids[alert_id] for alert_id in seen] == sorted(scores, reverse=True)
+    for other in ({"after": after}, {"after": after, "sort": "newest"}):
+        assert client.get("/v1/alerts", params=other).status_code == 422
+
+
+def test_alerts_of_a_span_of_time_begin_with_it_and_end_before_its_end(client, conn):
+    for seconds in range(5):
+        put_alert(conn, seconds)
+    conn.commit()
+    span = {"since": at(1).isoformat(), "until": at(3).isoformat()}
+    found = client.get("/v1/alerts", params=span).json()["data"]
+    assert [alert["event_time"][17:19] for alert in found] == ["02", "01"]

@@ -28,11 +28,24 @@ def test_numbers_and_texts_come_back_too(number, text):
     assert cursors.read_text("t", cursors.text("t", text)) == text
 
 
+@given(st.floats(0, 1), st.uuids())
+def test_scores_come_back_to_the_bit(score, alert_id):
+    cursor = cursors.score_id("s", score, str(alert_id))
+    assert cursors.read_score_uuid("s", cursor) == (score, alert_id)
+
+
+@pytest.mark.parametrize("score", ["NaN", "-0.1", "1.5", "Infinity", "true", '"0.5"'])
+def test_what_is_no_score_is_refused(score):
+    with pytest.raises(CursorError):
+        cursors.read_score_uuid("s", made(f'["s",{score},"{UUID(int=1)}"]'))
+
+
 @given(st.text(max_size=200))
 def test_whatever_else_is_given_is_refused(text):
     for read in (
         cursors.read_at_id,
         cursors.read_at_uuid,
+        cursors.read_score_uuid,
         cursors.read_number,
         cursors.read_text,
     ):

@@ -17,7 +17,7 @@ from bench.prequential import BLOCK, Batch, by_hour, in_blocks
 from bench.rounds import in_turn, times
 from tidegate.schema import HOUR, Ints
 
-CHEAP = ("learn_predict", "features")
+CHEAP = ("learn_predict", "features", "storage")
 
 
 @pytest.fixture(scope="module")

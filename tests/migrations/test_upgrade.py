@@ -6,8 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from psycopg import sql
 
 import migrations
+from tests.api.rows import (
+    put_alert,
+    put_dead_letter,
+    put_label,
+    put_metric,
+    put_score,
+    put_version,
+)
 
 KEPT = {  # by who counts decisions without TimescaleDB
     "decision_day_kept",
@@ -83,3 +92,36 @@ def test_the_audit_takes_rows_and_gives_none_back(database: str, statement: str)
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
             conn.execute(statement)
         assert conn.execute("SELECT count(*) FROM audit").fetchone() == (1,)
+
+
+def test_a_filled_database_of_the_first_version_keeps_its_rows_up_and_down(
+    empty_database: str,
+) -> None:
+    migrations.upgrade(empty_database, "0001")
+    with psycopg.connect(empty_database) as conn:
+        for n in range(200):
+            decision = "review" if n % 9 == 0 else "approve"
+            put_score(conn, f"t{n}", 3600 * n, decision=decision)
+            put_dead_letter(conn, n)
+            put_metric(conn, "average_precision", n, n / 200)
+            if decision == "review":
+                put_alert(conn, 3600 * n, transaction_id=f"t{n}")
+                put_label(conn, f"t{n}", 3600 * n + 1)
+        put_version(conn, "v1", 0)
+    before = contents(empty_database)
+    migrations.upgrade(empty_database)
+    assert contents(empty_database) == before
+    migrations.downgrade(empty_database, "0001")
+    assert contents(empty_database) == before
+
+
+def contents(url: str) -> dict[str, list[tuple[str]]]:
+    """Every row of the first version's tables, as text."""
+    filled = ("score", "alert", "label", "dead_letter", "model_version", "model_metric")
+    with psycopg.connect(url) as conn:
+        return {
+            name: conn.execute(
+                sql.SQL("SELECT t::text FROM {} AS t ORDER BY 1").format(sql.Identifier(name))
+            ).fetchall()
+            for name in filled
+        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from psycopg import Connection, sql
@@ -43,7 +43,12 @@ class AlertFilter:
     card_token: str | None = None
     terminal_id: str | None = None
     min_score: float | None = None
+    since: datetime | None = None  # raised at or after
+    until: datetime | None = None  # raised before
 
+
+# Newest first, or highest score first; equal ones by id.
+Order = Literal["newest", "score"]
 
 _COLUMNS = sql.SQL(
     "alert_id, transaction_id, event_time, card_token, terminal_id, merchant_id, amount_minor,"
@@ -56,17 +61,18 @@ _FILTERS = {
     "card_token": sql.SQL("card_token = %(card_token)s"),
     "terminal_id": sql.SQL("terminal_id = %(terminal_id)s"),
     "min_score": sql.SQL("score >= %(min_score)s"),
+    "since": sql.SQL("created_at >= %(since)s"),
+    "until": sql.SQL("created_at < %(until)s"),
 }
+
+_ORDERED_BY = {"newest": sql.Identifier("created_at"), "score": sql.Identifier("score")}
 
 # The columns run in opposite directions, so no row comparison says this; the first condition is
 # what the index is entered by.
-_AFTER = sql.SQL(
-    "created_at <= %(after_at)s AND (created_at < %(after_at)s OR alert_id > %(after_id)s)"
-)
+_AFTER = sql.SQL("{by} <= %(after_value)s AND ({by} < %(after_value)s OR alert_id > %(after_id)s)")
 
 _PAGE = sql.SQL(
-    "SELECT {columns} FROM alert WHERE {conditions}"
-    " ORDER BY created_at DESC, alert_id LIMIT %(limit)s"
+    "SELECT {columns} FROM alert WHERE {conditions} ORDER BY {by} DESC, alert_id LIMIT %(limit)s"
 )
 
 _GET = sql.SQL("SELECT {columns} FROM alert WHERE alert_id = %(alert_id)s").format(columns=_COLUMNS)
@@ -77,18 +83,21 @@ def page(
     which: AlertFilter,
     *,
     limit: int,
-    after: tuple[datetime, UUID] | None = None,
+    order: Order = "newest",
+    after: tuple[datetime | float, UUID] | None = None,
 ) -> list[Alert]:
-    """At most `limit` alerts, newest first.
+    """At most `limit` alerts in this order.
 
-    `after` is the (created_at, alert_id) of the last alert of the page before: rows that are added
-    meanwhile neither repeat nor hide any that were there.
+    `after` is the created_at, or in the order of scores the score, of the last alert of the page
+    before, with its alert_id: rows that are added meanwhile neither repeat nor hide any that were
+    there.
     """
+    by = _ORDERED_BY[order]
     where, values = conditions(_FILTERS, which)
     if after is not None:
-        where.append(_AFTER)
-        values |= {"after_at": after[0], "after_id": after[1]}
-    query = _PAGE.format(columns=_COLUMNS, conditions=sql.SQL(" AND ").join(where))
+        where.append(_AFTER.format(by=by))
+        values |= {"after_value": after[0], "after_id": after[1]}
+    query = _PAGE.format(columns=_COLUMNS, conditions=sql.SQL(" AND ").join(where), by=by)
     with conn.cursor(row_factory=class_row(Alert)) as cursor:
         return cursor.execute(query, values | {"limit": limit}).fetchall()
 

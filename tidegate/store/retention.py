@@ -67,8 +67,8 @@ def enforce(
 
 def _delete(conn: Conn, table: Table, before: datetime, batch: int) -> Iterator[Removed]:
     # Oldest first, each batch from where the last one ended: what an index still holds of deleted
-    # rows is not walked again. The times of dead letters and metrics have no index of their own,
-    # so a batch of those reads the table, which is small.
+    # rows is not walked again. The times of metrics have no index of their own, so a batch of those
+    # reads the table, which is small.
     delete = DELETE.format(table=table.name, time=table.time)
     after: Any = "-infinity"
     while True:

@@ -1,0 +1,222 @@
+"""Every list reads its page from one place of one index, and sorts no more than equal times.
+
+The rows are few, so plans are asked for with sequential scans and sorts made unattractive: what is
+left shows whether an index can serve the query at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from tests.api.rows import (
+    at,
+    put_alert,
+    put_dead_letter,
+    put_label,
+    put_metric,
+    put_score,
+    put_version,
+)
+from tidegate.store import alerts, queries, stats
+from tidegate.store.alerts import AlertFilter
+from tidegate.store.queries import DeadLetterFilter, DecisionFilter
+
+Plan = dict[str, Any]
+Conn = Connection[Any]
+
+UNATTRACTIVE = ("enable_seqscan", "enable_sort", "enable_bitmapscan")
+
+
+class Explaining(psycopg.Cursor[Any]):
+    """Asks for the plan of every query before it runs it."""
+
+    plans: ClassVar[list[Plan]] = []
+
+    def execute(self, query, params=None, **kwargs):
+        if not isinstance(query, str):
+            query = query.as_string(self)
+        super().execute(f"EXPLAIN (FORMAT JSON) {query}", params)
+        # As it came: rows may be made into objects that a plan does not fit.
+        assert self.pgresult is not None
+        (told,) = json.loads(self.pgresult.get_value(0, 0) or b"")
+        self.plans.append(told["Plan"])
+        return super().execute(query, params, **kwargs)
+
+
+ROWS = 3_000
+# What differs from row to row, by table; n is the row's number.
+VARIED: dict[str, str] = {
+    "score": """
+        'transaction_id', 't' || n, 'event_time', %(start)s + n / 2 * interval '1 second',
+        'card_token', 'card-' || mod(n, 400), 'terminal_id', 'terminal-' || mod(n, 300),
+        'decision', CASE mod(n, 50) WHEN 1 THEN 'review' WHEN 2 THEN 'decline' ELSE 'approve' END
+    """,
+    "alert": """
+        'alert_id', gen_random_uuid(), 'transaction_id', 't' || n, 'score', n / 3000.0,
+        'created_at', %(start)s + n / 2 * interval '1 second',
+        'card_token', 'card-' || mod(n, 400), 'terminal_id', 'terminal-' || mod(n, 300),
+        'status', CASE mod(n, 50) WHEN 1 THEN 'open' ELSE 'closed' END
+    """,
+    "dead_letter": """
+        'id', 10 + n, 'offset', n, 'reason', 'reason-' || mod(n, 300),
+        'topic', 'topic-' || mod(n, 200)
+    """,
+    "model_metric": "'metric', 'metric-' || mod(n, 7), 'at', %(start)s + n * interval '1 second'",
+    "model_version": "'version', 'v' || n, 'name', 'model-' || mod(n, 30)",
+    "label": "'transaction_id', 't' || n",
+}
+
+
+@pytest.fixture
+def filled(conn: Conn) -> Iterator[Conn]:
+    put_score(conn, "first", 0)
+    put_alert(conn, 0)
+    put_dead_letter(conn, 0)
+    put_metric(conn, "metric", 0, 0.5)
+    put_version(conn, "first", 0)
+    put_label(conn, "first", 0)
+    for table, varied in VARIED.items():
+        conn.execute(
+            f"""
+            INSERT INTO {table} {"OVERRIDING SYSTEM VALUE" if table == "dead_letter" else ""}
+            SELECT made.* FROM {table} AS first, generate_series(1, {ROWS}) AS n,
+                jsonb_populate_record(first, jsonb_build_object({varied})) AS made
+            """,
+            {"start": at(0)},
+        )
+    conn.commit()
+    conn.execute("ANALYZE")
+    for setting in UNATTRACTIVE:
+        conn.execute(f"SET {setting} = off")
+    conn.commit()
+    conn.cursor_factory = Explaining
+    Explaining.plans = []
+    yield conn
+    conn.cursor_factory = psycopg.Cursor
+
+
+def nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+NEWEST = (at(1000), UUID(int=0))
+BY_SCORE = (0.5, UUID(int=0))
+
+
+def a_page(which: AlertFilter, **given: Any) -> Callable[[Conn], Any]:
+    return lambda conn: alerts.page(conn, which, limit=20, **given)
+
+
+def some_decisions(which: DecisionFilter, **given: Any) -> Callable[[Conn], Any]:
+    return lambda conn: queries.decisions(conn, which, limit=20, **given)
+
+
+def some_letters(which: DeadLetterFilter, **given: Any) -> Callable[[Conn], Any]:
+    return lambda conn: queries.dead_letters(conn, which, limit=20, **given)
+
+
+READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
+    "alerts": (a_page(AlertFilter()), "alert_newest"),
+    "alerts, a next page": (a_page(AlertFilter(), after=NEWEST), "alert_newest"),
+    "alerts of some days": (a_page(AlertFilter(since=at(200), until=at(900))), "alert_newest"),
+    "open alerts": (a_page(AlertFilter(status="open")), "alert_status"),
+    "open alerts, a next page": (a_page(AlertFilter(status="open"), after=NEWEST), "alert_status"),
+    "a card's alerts": (a_page(AlertFilter(card_token="card-3")), "alert_of_card"),
+    "a card's alerts, a next page": (
+        a_page(AlertFilter(card_token="card-3"), after=NEWEST),
+        "alert_of_card",
+    ),
+    "a terminal's alerts": (a_page(AlertFilter(terminal_id="terminal-3")), "alert_of_terminal"),
+    "a terminal's alerts, a next page": (
+        a_page(AlertFilter(terminal_id="terminal-3"), after=NEWEST),
+        "alert_of_terminal",
+    ),
+    "alerts by score": (a_page(AlertFilter(), order="score"), "alert_score"),
+    "alerts by score, a next page": (
+        a_page(AlertFilter(), order="score", after=BY_SCORE),
+        "alert_score",
+    ),
+    "high alerts": (a_page(AlertFilter(min_score=0.9), order="score"), "alert_score"),
+    "open high alerts": (
+        a_page(AlertFilter(status="open", min_score=0.9), order="score"),
+        "alert_status_score",
+    ),
+    "open alerts by score, a next page": (
+        a_page(AlertFilter(status="open"), order="score", after=BY_SCORE),
+        "alert_status_score",
+    ),
+    "decisions": (some_decisions(DecisionFilter()), "score_event_time"),
+    "decisions, a next page": (
+        some_decisions(DecisionFilter(), after=(at(1000), "t9")),
+        "score_event_time",
+    ),
+    "decisions of some days": (
+        some_decisions(DecisionFilter(since=at(200), until=at(900))),
+        "score_event_time",
+    ),
+    "a card's decisions": (some_decisions(DecisionFilter(card_token="card-3")), "score_card"),
+    "a card's decisions, a next page": (
+        some_decisions(DecisionFilter(card_token="card-3"), after=(at(1000), "t9")),
+        "score_card",
+    ),
+    "a terminal's decisions": (
+        some_decisions(DecisionFilter(terminal_id="terminal-3")),
+        "score_terminal",
+    ),
+    "declined ones": (some_decisions(DecisionFilter(decision="decline")), "score_flagged"),
+    "one decision": (lambda conn: queries.decision(conn, "t7"), "score_pkey"),
+    "its labels": (lambda conn: queries.labels(conn, "t7"), "label_pkey"),
+    "the newest decision": (lambda conn: queries.newest_decision(conn), "score_event_time"),
+    "dead letters": (some_letters(DeadLetterFilter()), "dead_letter_id"),
+    "dead letters, a next page": (some_letters(DeadLetterFilter(), after=1000), "dead_letter_id"),
+    "dead letters of a reason": (
+        some_letters(DeadLetterFilter(reason="reason-2")),
+        "dead_letter_of_reason",
+    ),
+    "dead letters of a topic": (
+        some_letters(DeadLetterFilter(topic="topic-2")),
+        "dead_letter_of_topic",
+    ),
+    "one dead letter": (lambda conn: queries.dead_letter(conn, 7), "dead_letter_id"),
+    "versions of a model": (
+        lambda conn: stats.versions(conn, "model-1", limit=20),
+        "model_version_name",
+    ),
+    "newest metrics of a model": (
+        lambda conn: stats.latest_metrics(conn, "champion"),
+        "model_metric_pkey",
+    ),
+}
+
+
+FEW = ("newest metrics of a model",)  # a row a metric, sorted by name
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_list_is_read_from_its_index(filled: Conn, name: str) -> None:
+    read, index = READS[name]
+    read(filled)
+    (plan,) = Explaining.plans
+    found = list(nodes(plan))
+    kinds = {node["Node Type"] for node in found}
+    assert index in {node.get("Index Name") for node in found}
+    assert "Seq Scan" not in kinds
+    if name not in FEW:
+        assert "Sort" not in kinds, "only equal times may be sorted, as Incremental Sort"
+
+
+def test_waiting_dead_letters_are_found_without_those_that_were_replayed(filled: Conn) -> None:
+    queries.waiting(filled, "reason-1")
+    queries.dead_letters(filled, DeadLetterFilter(replayed=False), limit=20)
+    for plan in Explaining.plans:
+        names = {node.get("Index Name") for node in nodes(plan)}
+        assert names & {"dead_letter_waiting", "dead_letter_of_reason"}
