@@ -9,6 +9,7 @@ from fastapi import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from api import cursors
+from tidegate.store.alerts import Order
 
 # PostgreSQL's text holds every character but NUL.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
@@ -37,8 +38,8 @@ class Paged(BaseModel):
     )
 
     def filters(self) -> dict[str, Any]:
-        """What was asked beside the page."""
-        return self.model_dump(exclude={"limit", "after"})
+        """What was asked beside the page and its order."""
+        return self.model_dump(exclude={"limit", "after", "sort"})
 
 
 class DecisionParameters(Paged):
@@ -65,11 +66,7 @@ class AlertParameters(Paged):
         None, description="raised from here on, RFC 3339 with offset (`+` as `%2B`)"
     )
     until: AwareDatetime | None = Field(None, description="raised before this")
-    sort: Literal["newest", "score"] = Field("newest", description="or highest score first")
-
-    def filters(self) -> dict[str, Any]:
-        """What was asked beside the page and its order."""
-        return self.model_dump(exclude={"limit", "after", "sort"})
+    sort: Order = Field("newest", description="or highest score first")
 
 
 class DeadLetterParameters(Paged):

@@ -118,7 +118,7 @@ def _fill(conn: Connection[Any], parts: list[Any], rows: int) -> None:
     conn.execute(MAKE_ALERTS)
     conn.commit()
     conn.autocommit = True
-    conn.execute("VACUUM (ANALYZE) score, alert")
+    conn.execute("ANALYZE score")
     say("  counting them")
     aggregates.refresh(conn)
     conn.execute("VACUUM (ANALYZE)")

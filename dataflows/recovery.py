@@ -41,13 +41,8 @@ def prepare(
     """
     steps = set(steps)
     wanted = {"layout": LAYOUT, **settings}
-    manifest = directory / MANIFEST
-    if not manifest.exists():
-        if directory.exists() and any(directory.iterdir()):
-            raise RecoveryMismatch(
-                f"{directory} is not empty and holds no recovery store: name another "
-                "TIDEGATE_RECOVERY_DIR"
-            )
+    manifest = manifest_of(directory)
+    if manifest is None:
         _make(directory, wanted)
         return True
     found = _read(manifest)
@@ -69,6 +64,20 @@ def prepare(
     verify.agree(directory, states, wanted_of)
     verify.forget_unfinished(directory)
     return not states
+
+
+def manifest_of(directory: Path) -> Path | None:
+    """The file that tells what the store was made with; None where there is no store yet. Raises
+    RecoveryMismatch where there is something else."""
+    manifest = directory / MANIFEST
+    if manifest.exists():
+        return manifest
+    if directory.exists() and any(directory.iterdir()):
+        raise RecoveryMismatch(
+            f"{directory} is not empty and holds no recovery store: name another "
+            "TIDEGATE_RECOVERY_DIR"
+        )
+    return None
 
 
 def stored_steps(directory: Path) -> set[str]:

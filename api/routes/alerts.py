@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -13,26 +14,32 @@ from api.context import Ctx
 from api.parameters import AlertParameters
 from api.replies import AlertReply, Page
 from tidegate.store import alerts
-from tidegate.store.alerts import Alert, AlertFilter
+from tidegate.store.alerts import Alert, AlertFilter, Order
 
 router = APIRouter(prefix="/v1", tags=["alerts"])
 
-# A cursor of one order means nothing in the other.
-_KINDS = {"newest": "alert", "score": "alert-by-score"}
+# A page's cursor is written and read by its order; one of one order means nothing in the other.
+_CURSORS: dict[Order, tuple[Callable[[Alert], str], Callable[[str], alerts.Position]]] = {
+    "newest": (
+        lambda alert: cursors.at_id("alert", alert.created_at, str(alert.alert_id)),
+        partial(cursors.read_at_uuid, "alert"),
+    ),
+    "score": (
+        lambda alert: cursors.score_id("alert-by-score", alert.score, str(alert.alert_id)),
+        partial(cursors.read_score_uuid, "alert-by-score"),
+    ),
+}
 
 
 @router.get("/alerts", responses=problems.LISTED)
 def list_alerts(context: Ctx, asked: Annotated[AlertParameters, Query()]) -> Page[AlertReply]:
     """Alerts, newest first or highest score first."""
-    by_score = asked.sort == "score"
-    after: tuple[datetime | float, UUID] | None = None
-    if asked.after is not None:
-        read = cursors.read_score_uuid if by_score else cursors.read_at_uuid
-        after = read(_KINDS[asked.sort], asked.after)
+    write, read = _CURSORS[asked.sort]
+    after = None if asked.after is None else read(asked.after)
     which = AlertFilter(**asked.filters())
     with context.pool.connection() as conn:
         found = alerts.page(conn, which, limit=asked.limit + 1, order=asked.sort, after=after)
-    shown, end = cursors.page(found, asked.limit, _score_cursor if by_score else _cursor)
+    shown, end = cursors.page(found, asked.limit, write)
     return Page(data=[AlertReply.model_validate(alert) for alert in shown], next=end)
 
 
@@ -44,11 +51,3 @@ def get_alert(context: Ctx, alert_id: UUID) -> AlertReply:
     if alert is None:
         raise problems.missing("alert")
     return AlertReply.model_validate(alert)
-
-
-def _cursor(alert: Alert) -> str:
-    return cursors.at_id(_KINDS["newest"], alert.created_at, str(alert.alert_id))
-
-
-def _score_cursor(alert: Alert) -> str:
-    return cursors.score_id(_KINDS["score"], alert.score, str(alert.alert_id))

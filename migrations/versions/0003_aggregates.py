@@ -147,7 +147,7 @@ def downgrade() -> None:
     plain = op.get_bind().execute(text("SELECT to_regclass('stale_mark') IS NOT NULL")).scalar()
     names = [f"{subject}_{step}" for subject, (*_, steps) in SUBJECTS.items() for step in steps]
     if plain:
-        drop = ["FUNCTION refresh_kept(timestamptz)", "TRIGGER score_marks_stale ON score"]
+        drop = ["FUNCTION refresh_kept()", "TRIGGER score_marks_stale ON score"]
         drop += ["FUNCTION mark_stale()", *(f"VIEW {name}" for name in reversed(names))]
         drop += [f"TABLE {name}_kept" for name in names]
         drop += [*(f"VIEW stale_{step}" for step in WIDTHS), "TABLE stale_mark"]
@@ -276,7 +276,7 @@ def _refresh() -> str:
             )
             source = kept
     return f"""
-        CREATE FUNCTION refresh_kept(final_before timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+        CREATE FUNCTION refresh_kept() RETURNS void LANGUAGE plpgsql AS $$
         BEGIN
             IF current_setting('transaction_isolation') <> 'repeatable read' THEN
                 RAISE EXCEPTION 'refresh_kept needs REPEATABLE READ: marks set meanwhile were lost'
@@ -284,10 +284,6 @@ def _refresh() -> str:
             END IF;
             {"".join(done)}
             DELETE FROM stale_mark;
-            UPDATE aggregate_floor
-            SET before = date_bin('1 hour', final_before + INTERVAL '1 hour' - INTERVAL '1 us',
-                                  '2000-01-01 00:00+00')
-            WHERE final_before > before;
         END
         $$
     """

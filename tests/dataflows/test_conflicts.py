@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from dataflows.writer import DatabaseWriter
 from tests.api.rows import put_score
 from tests.dataflows.streams import START, decided, payments, query
 from tests.dataflows.test_database import generation
+from tests.waiting import wait_until
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAMES = [f"t{row}" for row in range(20)]
@@ -49,13 +50,6 @@ def writing(database: str) -> Iterator[tuple[DatabaseWriter, Connection[Any]]]:
     ):
         writer.begin("p0", None)
         yield writer, other
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def stored(database: str) -> dict[str, int]:

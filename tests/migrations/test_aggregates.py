@@ -86,7 +86,7 @@ def test_a_refresh_outside_of_repeatable_read_is_refused(database: str) -> None:
         if aggregates.kind(conn) is aggregates.Kind.CONTINUOUS:
             pytest.skip("there is nothing to refuse with continuous aggregates")
         with pytest.raises(psycopg.errors.InvalidTransactionState, match="REPEATABLE READ"):
-            conn.execute("SELECT refresh_kept(NULL)")
+            conn.execute("SELECT refresh_kept()")
 
 
 def test_every_continuous_aggregate_is_real_time_and_its_policy_runs(timescale: str) -> None:

@@ -13,9 +13,25 @@ import migrations
 from tidegate import embedded
 from tidegate.settings import Settings, masked_url
 
+# For who only looks: a migration under way is not waited for.
+IMPATIENT = "SET lock_timeout = '2s'"
+
 
 class SchemaMismatch(RuntimeError):
     """The database's schema is not the one that this version works with."""
+
+
+def mismatch(url: str, revision: str | None) -> SchemaMismatch:
+    """What to raise of a database at this revision, which is not the newest."""
+    return SchemaMismatch(
+        f"the schema of {masked_url(url)} is at {revision or 'no revision'}, this version "
+        f"works with {migrations.head()}: run tidegate migrate"
+    )
+
+
+def embedded_home(settings: Settings) -> Path:
+    """Where the embedded database has its files, made or not."""
+    return settings.storage.data_dir / "postgresql"
 
 
 @dataclass(frozen=True)
@@ -45,10 +61,7 @@ def at_head(settings: Settings) -> Iterator[Database]:
     with opened(settings) as url:
         revision = migrations.current(url)
         if revision != migrations.head():
-            raise SchemaMismatch(
-                f"the schema of {masked_url(url)} is at {revision or 'no revision'}, this version "
-                f"works with {migrations.head()}: run tidegate migrate"
-            )
+            raise mismatch(url, revision)
         yield Database(url, revision)
 
 
@@ -58,7 +71,7 @@ def opened(settings: Settings, directory: Path | None = None) -> Iterator[str]:
     if settings.storage.database_url is not None:
         yield settings.storage.database_url
         return
-    home = directory or settings.storage.data_dir / "postgresql"
+    home = directory or embedded_home(settings)
     typer.echo(f"database: embedded PostgreSQL, its files in {home}", err=True)
     with embedded.start(home) as server:
         yield server.url

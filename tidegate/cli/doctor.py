@@ -11,31 +11,29 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
 import typer
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
 
 import migrations
-from dataflows.recovery import MANIFEST, RecoveryMismatch, stored_steps
-from dataflows.scoring import FLOW, FROM_FILES, FROM_KAFKA
+from dataflows.recovery import RecoveryMismatch, manifest_of, stored_steps
+from dataflows.scoring import FLOW
 from dataflows.verify import RecoveryDamaged
 from tidegate import embedded
+from tidegate.cli.database import IMPATIENT, embedded_home
 from tidegate.cli.errors import told
-from tidegate.kafka import admin, config
-from tidegate.kafka.admin import NoBroker, TopicError
-from tidegate.kafka.heard import LIBRDKAFKA
+from tidegate.cli.scoring import described
+from tidegate.kafka import admin
+from tidegate.kafka.admin import NoBroker
 from tidegate.settings import Kafka, SettingError, Settings, masked_url
 from tidegate.store import connection, policies, queries
 from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind, TableStatus, spelt
 
 _SECONDS = 5.0  # to wait for a broker
-_IMPATIENT = "SET lock_timeout = '2s'"
 _AWAY = "move the store away to start without it"
 
 
@@ -73,7 +71,7 @@ def _lines() -> Iterator[Line]:
 
 def _database(settings: Settings) -> Iterator[Line]:
     url = settings.storage.database_url
-    home = settings.storage.data_dir / "postgresql"
+    home = embedded_home(settings)
     with ExitStack() as stack:
         try:
             if url is None:
@@ -96,7 +94,7 @@ def _database(settings: Settings) -> Iterator[Line]:
         conn.prepare_threshold = None
         yield Line(True, "database", f"{where} answers")
         try:
-            conn.execute(_IMPATIENT)
+            conn.execute(IMPATIENT)
             yield from _schema(conn, settings)
         except psycopg.Error as error:
             yield Line(
@@ -174,15 +172,12 @@ def _kafka(kafka: Kafka) -> Iterator[Line]:
         yield Line(True, "kafka", "not set: files and HTTP only")
         return
     try:
-        admin.wait_for_broker(kafka, _SECONDS)
-        found = _partitions(kafka)
-    except (NoBroker, SettingError, TopicError) as error:
+        found = admin.look(kafka, _SECONDS)
+    except (NoBroker, SettingError) as error:
         yield Line(False, "kafka", str(error))
         return
     yield Line(True, "kafka", f"{','.join(kafka.brokers)} answers")
-    for field in fields(kafka.topics):
-        name = getattr(kafka.topics, field.name)
-        variable = f"TIDEGATE_TOPIC_{field.name.upper()}"
+    for name, variable in admin.variables_of(kafka).items():
         if isinstance(found[name], int):
             yield Line(True, "topic", f"{name}: {found[name]} partitions")
         else:
@@ -194,26 +189,9 @@ def _kafka(kafka: Kafka) -> Iterator[Line]:
             )
 
 
-def _partitions(kafka: Kafka) -> dict[str, int | str]:
-    """Partitions by topic, or why there are none to be seen. Asking makes no topic."""
-    client = AdminClient(config.producer(kafka), logger=LIBRDKAFKA)
-    names = [getattr(kafka.topics, field.name) for field in fields(kafka.topics)]
-    found: dict[str, int | str] = {}
-    asked = client.describe_topics(TopicCollection(names), request_timeout=_SECONDS)
-    for name, future in asked.items():
-        try:
-            found[name] = len(future.result(timeout=2 * _SECONDS).partitions)
-        except KafkaException as error:
-            found[name] = str(error.args[0].name()).lower().replace("_", " ")
-    return found
-
-
 def _recovery(settings: Settings) -> Iterator[Line]:
     directory = settings.storage.recovery_dir
     try:
-        if not directory.exists() or not any(directory.iterdir()):
-            yield Line(True, "recovery store", f"not made yet, in {directory}")
-            return
         yield Line(True, "recovery store", _resumable(directory, settings))
     except RecoveryMismatch as error:
         yield Line(False, "recovery store", str(error))
@@ -230,12 +208,9 @@ def _recovery(settings: Settings) -> Iterator[Line]:
 def _resumable(directory: Path, settings: Settings) -> str:
     """What the store holds. Raises RecoveryMismatch when a run with these settings would refuse it;
     only a start looks into the states themselves."""
-    manifest = directory / MANIFEST
-    if not manifest.exists():
-        raise RecoveryMismatch(
-            f"{directory} is not empty and holds no recovery store: name another "
-            "TIDEGATE_RECOVERY_DIR"
-        )
+    manifest = manifest_of(directory)
+    if manifest is None:
+        return f"not made yet, in {directory}"
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(f"{directory} may not be written")
     try:
@@ -244,12 +219,10 @@ def _resumable(directory: Path, settings: Settings) -> str:
         made = None
     if not isinstance(made, dict):
         raise RecoveryDamaged(f"{manifest.name} is no JSON object")
-    wanted: dict[str, object] = {
-        "shards": settings.flow.shards,
-        "maturity_days": settings.learning.maturity_days,
-    }
+    given = described(settings, "", (), None)
     if made.get("input") == "kafka":
-        wanted["slots"] = settings.kafka.slots
+        given = replace(given, kafka=asdict(settings.kafka))
+    wanted = {name: value for name, value in given.fixed.items() if name != "input"}
     for name, value in wanted.items():
         if made.get(name) != value:
             raise RecoveryMismatch(
@@ -257,8 +230,7 @@ def _resumable(directory: Path, settings: Settings) -> str:
                 f"TIDEGATE_{'KAFKA_' if name == 'slots' else ''}{name.upper()} back, or {_AWAY}"
             )
     steps = stored_steps(directory)
-    known = {f"{FLOW}.{step}" for step in (*FROM_FILES, *FROM_KAFKA)}
-    if unknown := sorted(steps - known):
+    if unknown := sorted(steps.difference(f"{FLOW}.{step}" for step in given.steps)):
         raise RecoveryMismatch(
             f"{directory} holds state of steps that this version does not have: "
             f"{', '.join(unknown)}: run the version that made it, or {_AWAY}"

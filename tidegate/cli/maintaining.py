@@ -12,8 +12,16 @@ import psycopg
 import typer
 
 import migrations
-from tidegate.cli.database import SchemaMismatch, at_head, migrated, opened
-from tidegate.settings import Retention, Settings, masked_url
+from tidegate.cli.database import (
+    IMPATIENT,
+    SchemaMismatch,
+    at_head,
+    embedded_home,
+    migrated,
+    mismatch,
+    opened,
+)
+from tidegate.settings import Retention, Settings
 from tidegate.store import aggregates, connection, policies, queries, retention
 from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind
@@ -24,7 +32,6 @@ log = logging.getLogger("tidegate.maintain")
 LOCK = 7_421_907_310_558_204
 
 _TAKE = "SELECT pg_try_advisory_lock(%(lock)s)"
-_IMPATIENT = "SET lock_timeout = '2s'"
 _TURN = 5.0  # seconds between two tries to become the one who maintains
 
 # Before a policy drops a chunk, what the pages count of it must be final; the policy's hour is its
@@ -51,21 +58,17 @@ def migrate(settings: Settings) -> None:
 def check(settings: Settings) -> None:
     """Raises SchemaMismatch unless the schema is at its newest version. Changes nothing, and waits
     for nobody who migrates."""
-    where = settings.storage.database_url
-    home = settings.storage.data_dir / "postgresql"
-    if where is None and not home.exists():
+    home = embedded_home(settings)
+    if settings.storage.database_url is None and not home.exists():
         raise SchemaMismatch(f"there is no database in {home} yet: run tidegate migrate")
     with (
         opened(settings) as url,
         connection.connect(url, application_name="tidegate-check") as conn,
     ):
-        conn.execute(_IMPATIENT)
+        conn.execute(IMPATIENT)
         found = queries.schema_revision(conn)
     if found != migrations.head():
-        raise SchemaMismatch(
-            f"the schema of {masked_url(where or url)} is at {found or 'no revision'}, this "
-            f"version works with {migrations.head()}: run tidegate migrate"
-        )
+        raise mismatch(url, found)
 
 
 def maintain(settings: Settings, every: float | None) -> None:

@@ -73,10 +73,7 @@ def ensure_topics(kafka: Kafka, seconds: float = 30.0) -> dict[str, int]:
     """
     client = _Client(kafka, seconds)
     client.wait()
-    variables = {
-        getattr(kafka.topics, field.name): f"TIDEGATE_TOPIC_{field.name.upper()}"
-        for field in fields(kafka.topics)
-    }
+    variables = variables_of(kafka)
     found: dict[str, int] = {}
     made: set[str] = set()
     while wanted := [name for name in variables if name not in found]:
@@ -91,6 +88,27 @@ def ensure_topics(kafka: Kafka, seconds: float = 30.0) -> dict[str, int]:
             extra={"topic": name, "partitions": found[name]},
         )
     return {name: found[name] for name in variables}
+
+
+def look(kafka: Kafka, seconds: float = 30.0) -> dict[str, int | str]:
+    """Partitions by topic, of our five, or why they cannot be seen, in few words. Makes no topic.
+
+    Raises as `wait_for_broker`.
+    """
+    client = _Client(kafka, seconds)
+    client.wait()
+    return {
+        name: there if isinstance(there, int) else str(there.name()).lower().replace("_", " ")
+        for name, there in client.look(list(variables_of(kafka))).items()
+    }
+
+
+def variables_of(kafka: Kafka) -> dict[str, str]:
+    """The setting that names each of our topics."""
+    return {
+        getattr(kafka.topics, field.name): f"TIDEGATE_TOPIC_{field.name.upper()}"
+        for field in fields(kafka.topics)
+    }
 
 
 class _Client:
@@ -120,23 +138,31 @@ class _Client:
             else:
                 return
 
-    def partitions(self, names: list[str], variables: Mapping[str, str]) -> dict[str, int]:
-        """Of those topics that are there."""
+    def look(self, names: list[str]) -> dict[str, int | KafkaError]:
+        """Partitions of each topic, or what the broker says instead."""
         # Not list_topics(name): that lets a broker make the topic, where it is set to.
         asked = self._admin.describe_topics(TopicCollection(names), request_timeout=self._request())
-        found: dict[str, int] = {}
+        found: dict[str, int | KafkaError] = {}
         for name, future in asked.items():
             try:
                 found[name] = len(self._answer(future).partitions)
             except KafkaException as ex:
-                error = ex.args[0]
-                if error.code() in _DENIED:
-                    raise TopicError(
-                        f"the Kafka topic {name!r} ({variables[name]}) may not be looked at: allow "
-                        f"the user of {CONFIG} to describe it, and to create it if it is missing"
-                    ) from ex
-                if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART and not _passing(error):
-                    raise self._refused(name, variables, "cannot be looked at", error) from ex
+                found[name] = ex.args[0]
+        return found
+
+    def partitions(self, names: list[str], variables: Mapping[str, str]) -> dict[str, int]:
+        """Of those topics that are there."""
+        found: dict[str, int] = {}
+        for name, there in self.look(names).items():
+            if isinstance(there, int):
+                found[name] = there
+            elif there.code() in _DENIED:
+                raise TopicError(
+                    f"the Kafka topic {name!r} ({variables[name]}) may not be looked at: allow "
+                    f"the user of {CONFIG} to describe it, and to create it if it is missing"
+                )
+            elif there.code() != KafkaError.UNKNOWN_TOPIC_OR_PART and not _passing(there):
+                raise self._refused(name, variables, "cannot be looked at", there)
         return found
 
     def make(self, names: list[str], variables: Mapping[str, str]) -> set[str]:

@@ -39,7 +39,7 @@ _ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 # Before the snapshot, which this statement does not take. Nobody who reads or writes waits for it.
 _TAKE_TURNS = "LOCK TABLE decision_minute_kept IN SHARE UPDATE EXCLUSIVE MODE"
 
-_REFRESH_KEPT = "SELECT refresh_kept(%s)"
+_REFRESH_KEPT = "SELECT refresh_kept()"
 
 # What may be counted anew: nothing that is final, and nothing of chunks that are dropped.
 _SINCE = """
@@ -49,11 +49,12 @@ _SINCE = """
     )), '-infinity') FROM aggregate_floor
 """
 
+# Nothing where there is no moment.
 _RAISE_FLOOR = """
     UPDATE aggregate_floor
-    SET before = date_bin('1 hour', %(before)s + INTERVAL '1 hour' - INTERVAL '1 us',
+    SET before = date_bin('1 hour', %(before)s::timestamptz + INTERVAL '1 hour' - INTERVAL '1 us',
                           '2000-01-01 00:00+00')
-    WHERE %(before)s > before
+    WHERE %(before)s::timestamptz > before
 """
 
 # Whole buckets of the window only, so the one that is being filled stays live.
@@ -83,11 +84,11 @@ def refresh(conn: Conn, *, final_before: datetime | None = None) -> None:
         with conn.transaction():
             conn.execute(_ONE_SNAPSHOT)
             conn.execute(_TAKE_TURNS)
-            conn.execute(_REFRESH_KEPT, (final_before,))
+            conn.execute(_REFRESH_KEPT)
+            conn.execute(_RAISE_FLOOR, {"before": final_before})
         return
     row = conn.execute(_SINCE).fetchone()
     since = None if row is None else row[0]
     for name in AGGREGATES:
         conn.execute(_REFRESH, (name, since))
-    if final_before is not None:
-        conn.execute(_RAISE_FLOOR, {"before": final_before})
+    conn.execute(_RAISE_FLOOR, {"before": final_before})

@@ -50,6 +50,9 @@ class AlertFilter:
 # Newest first, or highest score first; equal ones by id.
 Order = Literal["newest", "score"]
 
+# Where a page ended: the last alert's created_at, or its score, and its alert_id.
+Position = tuple[datetime, UUID] | tuple[float, UUID]
+
 _COLUMNS = sql.SQL(
     "alert_id, transaction_id, event_time, card_token, terminal_id, merchant_id, amount_minor,"
     " currency, score, decision, reasons, model_version, status, created_at"
@@ -84,13 +87,12 @@ def page(
     *,
     limit: int,
     order: Order = "newest",
-    after: tuple[datetime | float, UUID] | None = None,
+    after: Position | None = None,
 ) -> list[Alert]:
     """At most `limit` alerts in this order.
 
-    `after` is the created_at, or in the order of scores the score, of the last alert of the page
-    before, with its alert_id: rows that are added meanwhile neither repeat nor hide any that were
-    there.
+    `after` is the position, in the same order, of the last alert of the page before: rows that are
+    added meanwhile neither repeat nor hide any that were there.
     """
     by = _ORDERED_BY[order]
     where, values = conditions(_FILTERS, which)

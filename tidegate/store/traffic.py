@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import TypeVar
+from typing import LiteralString, TypeVar
 
 from psycopg import Cursor
 from psycopg.rows import class_row
@@ -120,23 +120,14 @@ _SPREAD = {
     for step in Step
 }
 
-_TERMINAL = {
-    step: f"""
+_ENTITY = {
+    (subject, step): f"""
         SELECT bucket, currency, decisions, not_approved, amount_minor
-        FROM terminal_{step.value}
-        WHERE terminal_id = %(id)s AND bucket >= %(since)s AND bucket < %(until)s
+        FROM {subject}_{step.value}
+        WHERE {subject}_id = %(id)s AND bucket >= %(since)s AND bucket < %(until)s
         ORDER BY bucket, currency
     """
-    for step in (Step.HOUR, Step.DAY)
-}
-
-_MERCHANT = {
-    step: f"""
-        SELECT bucket, currency, decisions, not_approved, amount_minor
-        FROM merchant_{step.value}
-        WHERE merchant_id = %(id)s AND bucket >= %(since)s AND bucket < %(until)s
-        ORDER BY bucket, currency
-    """
+    for subject in ("terminal", "merchant")
     for step in (Step.HOUR, Step.DAY)
 }
 
@@ -182,18 +173,14 @@ def terminal(
     conn: Conn, terminal_id: str, step: Step, *, since: datetime, until: datetime
 ) -> list[EntityTraffic]:
     """A terminal's decisions over time (by hour or day), by currency, oldest first."""
-    values = {"id": terminal_id, "since": since, "until": until}
-    with _cursor(conn, EntityTraffic) as cursor:
-        return cursor.execute(_TERMINAL[step], values).fetchall()
+    return _entity(conn, _ENTITY["terminal", step], terminal_id, since, until)
 
 
 def merchant(
     conn: Conn, merchant_id: str, step: Step, *, since: datetime, until: datetime
 ) -> list[EntityTraffic]:
     """A merchant's decisions over time (by hour or day), by currency, oldest first."""
-    values = {"id": merchant_id, "since": since, "until": until}
-    with _cursor(conn, EntityTraffic) as cursor:
-        return cursor.execute(_MERCHANT[step], values).fetchall()
+    return _entity(conn, _ENTITY["merchant", step], merchant_id, since, until)
 
 
 def top_terminals(
@@ -204,6 +191,13 @@ def top_terminals(
     values = {"since": since, "until": until, "limit": limit}
     with _cursor(conn, TopTerminal) as cursor:
         return cursor.execute(_TOP_TERMINALS[step], values).fetchall()
+
+
+def _entity(
+    conn: Conn, query: LiteralString, id: str, since: datetime, until: datetime
+) -> list[EntityTraffic]:
+    with _cursor(conn, EntityTraffic) as cursor:
+        return cursor.execute(query, {"id": id, "since": since, "until": until}).fetchall()
 
 
 def _cursor(conn: Conn, of: type[Row]) -> Cursor[Row]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import psycopg
 import pytest
 
 from tests.api.rows import put_score
+from tests.waiting import wait_until
 from tidegate.cli.counting import counted
 from tidegate.store import aggregates
 from tidegate.store.aggregates import Kind
@@ -20,10 +22,7 @@ def test_what_is_written_meanwhile_is_counted(database: str) -> None:
         with counted(database, every=0.02):
             for number in range(3):
                 put_score(conn, f"t{number}", 3600 * number)
-                deadline = time.monotonic() + 30
-                while conn.execute(KEPT).fetchone() != (number + 1, 0):
-                    assert time.monotonic() < deadline
-                    time.sleep(0.02)
+                wait_until(all_kept(conn, number + 1))
 
 
 def test_a_command_that_ends_does_not_wait_for_the_next_count(database: str) -> None:
@@ -31,6 +30,10 @@ def test_a_command_that_ends_does_not_wait_for_the_next_count(database: str) -> 
     with counted(database, every=600):
         pass
     assert time.monotonic() - began < 60
+
+
+def all_kept(conn: psycopg.Connection, rows: int) -> Callable[[], bool]:
+    return lambda: conn.execute(KEPT).fetchone() == (rows, 0)
 
 
 KEPT = """

@@ -17,6 +17,7 @@ import pytest
 
 import migrations
 from tests.tidegate.cli.conftest import TIDEGATE, Command
+from tests.waiting import wait_until
 from tidegate.cli.maintaining import LOCK
 from tidegate.store import policies
 from tidegate.store.policies import Kind
@@ -182,10 +183,7 @@ def stopped(process: subprocess.Popen[bytes], log: Path) -> list[object]:
 
 
 def wait_for(log: Path, word: str) -> None:
-    deadline = time.monotonic() + 30
-    while word not in log.read_text():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+    wait_until(lambda: word in log.read_text(), told=log.read_text)
 
 
 def test_one_maintains_and_sigterm_ends_it_cleanly(
@@ -211,10 +209,7 @@ def test_sigterm_cancels_the_statement_that_runs(database: str, tmp_path: Path) 
         holder.execute("LOCK TABLE model_metric IN ACCESS EXCLUSIVE MODE")
         with maintainer(database, log) as process:
             waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-            deadline = time.monotonic() + 30
-            while look.execute(waits).fetchone() == (0,):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            wait_until(lambda: look.execute(waits).fetchone() != (0,))
             assert stopped(process, log)[-1] == "stopped"
     assert kept(database) == 1
 
@@ -233,9 +228,6 @@ def test_a_session_that_is_lost_costs_one_round(database: str, tmp_path: Path) -
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
     with maintainer(database, log) as process:
         with psycopg.connect(database, autocommit=True) as conn:
-            deadline = time.monotonic() + 30
-            while not conn.execute(end, ("tidegate-maintain",)).fetchall():
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+            wait_until(lambda: bool(conn.execute(end, ("tidegate-maintain",)).fetchall()))
         wait_for(log, "cut short")
         assert stopped(process, log)[-1] == "stopped"

@@ -140,7 +140,7 @@ def test_a_writer_that_commits_while_a_refresh_runs_is_counted(plain, other, dat
         slow.execute("SELECT count(*) FROM score")  # its snapshot is taken
         put(other, 10, name="meanwhile")
         other.commit()
-        slow.execute("SELECT refresh_kept(NULL)")
+        slow.execute("SELECT refresh_kept()")
     check_all(plain)
     assert counted(plain, "decision_minute") == {at(0): 2}
     assert live(plain) == 1

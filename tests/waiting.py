@@ -1,0 +1,17 @@
+"""Waiting for what other threads and processes do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(
+    happened: Callable[[], bool], seconds: float = 30.0, told: Callable[[], str] = lambda: ""
+) -> None:
+    """Looks again and again until it has happened. Fails after so many seconds, with what is told
+    then."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.02)
