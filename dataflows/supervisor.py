@@ -149,10 +149,12 @@ class _Worker:
             self.process.stdin.flush()  # and stays open: its end says that the supervisor is gone
 
     def reason(self) -> str | None:
-        """What it told of a failure that a restart does not mend, once it has ended."""
-        if self.process.returncode != KNOWN_FAILURE:
-            return None
-        return self._reason.read() or "a worker cannot go on; see its messages above"
+        """What it told of a failure that a restart does not mend, once it has ended. What was told
+        counts however it ended then: killed with the others, or aborted on its way out."""
+        told = self._reason.read()
+        if not told and self.process.returncode == KNOWN_FAILURE:
+            return "a worker cannot go on; see its messages above"
+        return told or None
 
     def close(self) -> None:
         """Ends it if it still runs."""

@@ -6,6 +6,7 @@ Exits with `KNOWN_FAILURE` and tells the supervisor why when starting again woul
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 
@@ -21,9 +22,15 @@ if __name__ == "__main__":
     line = sys.stdin.readline()
     watch_parent(sys.stdin)
     watch_clock()
+    code = 0
     try:
         run_worker(line)
     except RunFailed as error:
+        code = KNOWN_FAILURE
         if not tell(str(error), json.loads(line)):
             print(f"tidegate: {error}", file=sys.stderr)
-        sys.exit(KNOWN_FAILURE)
+    # Not by the interpreter's own end: a thread of Bytewax or of a client that still runs would be
+    # ended in the middle of foreign code, which then aborts the process ("exception not rethrown").
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)

@@ -168,6 +168,20 @@ def test_a_reason_is_heard_even_if_another_worker_died_of_it_first(cluster: Clus
     assert cluster.generations == 1
 
 
+def test_a_reason_is_heard_however_the_worker_ended_after_it(cluster: Cluster) -> None:
+    with pytest.raises(RunFailed, match=r"^fenced$"):
+        cluster.run(
+            """
+            if index == 0:
+                os.write(job["reason"], b"fenced")
+                os.kill(os.getpid(), signal.SIGABRT)
+            time.sleep(60)
+            """
+        )
+    assert cluster.generations == 1
+    cluster.assert_none_left()
+
+
 def test_hopeless_workers_are_given_up_in_one_line_with_what_is_known(cluster: Cluster) -> None:
     with pytest.raises(RunFailed) as caught:
         cluster.run("sys.exit(9)", hint=lambda: "the disk is full")
