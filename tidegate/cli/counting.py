@@ -1,4 +1,4 @@
-"""Keeps an embedded database's counts up to date while a command uses it: nobody else would."""
+"""Keeps the counts of plain tables up to date while a command writes: it needs nobody else then."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def counted(url: str, every: float = EVERY) -> Iterator[None]:
                 with connection.connect(url, application_name="tidegate-counts") as conn:
                     at_work[:] = [conn]
                     conn.autocommit = True
-                    aggregates.refresh(conn)
+                    if aggregates.kind(conn) is aggregates.Kind.KEPT:  # others have their policies
+                        aggregates.refresh(conn)
             except psycopg.Error as error:
                 if not ended.is_set():
                     log.warning("not counted this time: %s", " ".join(str(error).split()))

@@ -29,11 +29,12 @@ from tidegate.cli.scoring import described
 from tidegate.kafka import admin
 from tidegate.kafka.admin import NoBroker
 from tidegate.settings import Kafka, SettingError, Settings, masked_url
-from tidegate.store import connection, policies, queries
+from tidegate.store import aggregates, connection, policies, queries
 from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind, TableStatus, spelt
 
 _SECONDS = 5.0  # to wait for a broker
+_STALE_HOURS = 48  # a day that is replayed, and some hours of late payments
 _AWAY = "move the store away to start without it"
 
 
@@ -120,6 +121,15 @@ def _schema(conn: Conn, settings: Settings) -> Iterator[Line]:
         Kind.PLAIN: ": plain tables; tidegate maintain deletes old rows",
     }[status.kind]
     yield Line(True, "kind", f"{status.kind}{version}{plain}")
+    hours = aggregates.stale_hours(conn, _STALE_HOURS)
+    yield Line(
+        hours <= _STALE_HOURS,
+        "counts",
+        f"more than {_STALE_HOURS} hours of decisions wait to be counted, and slow statistics down: "
+        "keep tidegate run or tidegate maintain going"
+        if hours > _STALE_HOURS
+        else "up to date",
+    )
     differences = policies.differences(conn, settings.retention)
     for difference in differences:
         yield Line(False, "policies", f"not as set ({difference}): run tidegate migrate")

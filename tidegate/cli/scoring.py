@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def run(
     if not transactions:
         _run_from_kafka(settings, labels)
         return
-    with at_head(settings) as database, _counted(settings, database.url):
+    with at_head(settings) as database, counted(database.url):
         given = described(settings, database.url, transactions, labels, currency)
         started = time.monotonic()
         rows = 0
@@ -66,16 +65,11 @@ def _run_from_kafka(settings: Settings, labels: Path | None) -> None:
     admin.check_config(settings.kafka)
     admin.wait_for_broker(settings.kafka)
     partitions = admin.ensure_topics(settings.kafka)
-    with at_head(settings) as database, _counted(settings, database.url):
+    with at_head(settings) as database, counted(database.url):
         given = described(settings, database.url, (), None)
         log.info("reads from Kafka until it is stopped", extra={"partitions": partitions})
         run_flow(replace(given, kafka=asdict(settings.kafka)))
         log.info("stopped with a last snapshot")
-
-
-def _counted(settings: Settings, url: str) -> AbstractContextManager[None]:
-    """The embedded database is counted beside the run; one that is set, by `tidegate maintain`."""
-    return nullcontext() if settings.storage.database_url is not None else counted(url)
 
 
 def described(

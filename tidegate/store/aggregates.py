@@ -34,6 +34,21 @@ AGGREGATES = (
 
 _KEPT = "SELECT to_regclass('stale_mark') IS NOT NULL"
 
+# From one stale hour to the next, by the key: marks are many where nobody refreshes.
+_STALE_HOURS = """
+    WITH RECURSIVE stale (hour, n) AS (
+        SELECT date_bin('1 hour', min(minute), '2000-01-01 00:00+00'), 1
+        FROM stale_mark WHERE minute >= (SELECT before FROM aggregate_floor)
+        UNION ALL
+        SELECT (
+            SELECT date_bin('1 hour', min(minute), '2000-01-01 00:00+00')
+            FROM stale_mark WHERE minute >= stale.hour + INTERVAL '1 hour'
+        ), n + 1
+        FROM stale WHERE stale.hour IS NOT NULL AND n <= %(most)s
+    )
+    SELECT count(hour) FROM stale
+"""
+
 _ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
 # Before the snapshot, which this statement does not take. Nobody who reads or writes waits for it.
@@ -65,6 +80,15 @@ def kind(conn: Conn) -> Kind:
     """Which of the two the migrations made here."""
     row = conn.execute(_KEPT).fetchone()
     return Kind.KEPT if row is not None and row[0] else Kind.CONTINUOUS
+
+
+def stale_hours(conn: Conn, most: int) -> int:
+    """How many hours of event time have rows that every reader counts anew, looked for up to one
+    more than `most`. A few where somebody refreshes; 0 on TimescaleDB, whose policies do it."""
+    if kind(conn) is Kind.CONTINUOUS:
+        return 0
+    row = conn.execute(_STALE_HOURS, {"most": most}).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def refresh(conn: Conn, *, final_before: datetime | None = None) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from psycopg import Connection
 from psycopg.rows import class_row
 
-# Counting costs a pass over an index; above this many rows PostgreSQL's own estimate is told.
-EXACT_BELOW = 5_000_000
+from tidegate.store import aggregates
+
+# Few rows, or few hours of many, are counted in a moment. What is more waits for
+# `aggregates.refresh`, and meanwhile PostgreSQL's own estimate is told.
+EXACT_BELOW = 200_000  # rows
+STALE_HOURS = 48
+
+_MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +131,25 @@ _ESTIMATE = """
     OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'score'::regclass)
 """
 
-# An alert stands for every decision but approve, so the few alerts are counted by decision and
-# the many scores only as rows, which an index alone can answer.
-_SCORED = "SELECT count(*) FROM score"
+_DECIDED = "SELECT decision, sum(decisions)::bigint FROM decision_day GROUP BY decision"
+
+# An alert stands for every decision but approve.
 _ALERTS = "SELECT decision, status, count(*) FROM alert GROUP BY decision, status"
 
 _LABELS = "SELECT source, count(*) FROM label GROUP BY source ORDER BY source"
 _FRAUDS = "SELECT count(*) FROM standing_label WHERE fraud"
 _DEAD_LETTERS = "SELECT reason, count(*) FROM dead_letter GROUP BY reason ORDER BY reason"
 
-_RECENT = """
-    SELECT newest.at,
-           (SELECT count(*) FROM score WHERE event_time > newest.at - interval '1 hour'),
-           (SELECT count(*) FROM score WHERE event_time > newest.at - interval '1 day')
-    FROM (SELECT max(event_time) AS at FROM score) AS newest
+_NEWEST = "SELECT max(event_time) FROM score"
+
+# What is later than a moment: rows to the next minute, minutes to the next hour, and hours.
+_LATER = """
+    SELECT (SELECT count(*) FROM score WHERE event_time > %(at)s AND event_time < %(minute)s)
+        + (SELECT coalesce(sum(decisions), 0) FROM decision_minute
+           WHERE bucket >= %(minute)s AND bucket < %(hour)s)::bigint
+        + (SELECT coalesce(sum(decisions), 0) FROM decision_hour WHERE bucket >= %(hour)s)::bigint
 """
+_LATER_ROWS = "SELECT count(*) FROM score WHERE event_time > %(at)s"
 
 _CHAMPION = """
     SELECT coalesce(
@@ -192,36 +202,55 @@ def series(conn: Connection[Any], name: str, *, points: int) -> dict[str, Sequen
 
 
 def totals(conn: Connection[Any], *, exact_below: int = EXACT_BELOW) -> Totals:
-    """The totals; from `exact_below` scored rows on their number is PostgreSQL's estimate."""
+    """The totals. From `exact_below` scored rows on, their number is PostgreSQL's estimate as long
+    as more than STALE_HOURS hours wait to be counted (see `aggregates`)."""
     scored = _number(conn, _ESTIMATE)
-    approximate = scored >= exact_below
-    if not approximate:
-        scored = _number(conn, _SCORED)
-    decided = {"review": 0, "decline": 0}
+    approximate = scored >= exact_below and aggregates.stale_hours(conn, STALE_HOURS) > STALE_HOURS
     alerts = {"open": 0, "investigating": 0, "closed": 0}
+    alerted = {"review": 0, "decline": 0}
     for decision, status, count in conn.execute(_ALERTS):
-        decided[decision] += count
         alerts[status] += count
-    recent = conn.execute(_RECENT).fetchone()
-    stream_time, last_hour, last_day = recent if recent is not None else (None, 0, 0)
+        alerted[decision] += count
+    if approximate:
+        decided = {"approve": max(scored - sum(alerted.values()), 0)} | alerted
+    else:
+        decided = {"approve": 0, "review": 0, "decline": 0} | dict(
+            conn.execute(_DECIDED).fetchall()
+        )
+    row = conn.execute(_NEWEST).fetchone()
+    newest: datetime | None = None if row is None else row[0]
     row = conn.execute(_CHAMPION).fetchone()
     model = None if row is None or row[0] is None else str(row[0])
     return Totals(
-        scored=scored,
+        scored=sum(decided.values()),
         approximate=approximate,
-        decisions={"approve": max(scored - sum(decided.values()), 0)} | decided,
+        decisions=decided,
         alerts=alerts,
         labels=dict(conn.execute(_LABELS).fetchall()),
         frauds=_number(conn, _FRAUDS),
         dead_letters=dict(conn.execute(_DEAD_LETTERS).fetchall()),
-        stream_time=stream_time,
-        last_hour=last_hour,
-        last_day=last_day,
+        stream_time=newest,
+        last_hour=_last(conn, newest, _HOUR, counted=not approximate),
+        last_day=_last(conn, newest, _DAY, counted=not approximate),
         model=model,
         metrics={} if model is None else latest_metrics(conn, model),
     )
 
 
-def _number(conn: Connection[Any], query: LiteralString) -> int:
-    row = conn.execute(query).fetchone()
+def _last(conn: Connection[Any], newest: datetime | None, span: timedelta, counted: bool) -> int:
+    """How many transactions there are in the span that ends with the newest one."""
+    if newest is None:
+        return 0
+    at = newest - span
+    if not counted:
+        return _number(conn, _LATER_ROWS, {"at": at})
+    minute = at.replace(second=0, microsecond=0) + _MINUTE
+    hour = at.replace(minute=0, second=0, microsecond=0) + _HOUR
+    return _number(conn, _LATER, {"at": at, "minute": minute, "hour": hour})
+
+
+def _number(
+    conn: Connection[Any], query: LiteralString, values: Mapping[str, object] | None = None
+) -> int:
+    row = conn.execute(query, values).fetchone()
     return 0 if row is None else int(row[0])

@@ -10,13 +10,14 @@ refresh; without it at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import LiteralString, TypeVar
+from operator import itemgetter
+from typing import Any, LiteralString
 
-from psycopg import Cursor
 from psycopg.rows import class_row
 from psycopg.types.numeric import IntLoader
 
@@ -25,8 +26,6 @@ from tidegate.store.connection import Conn
 # The edges that the migrations count rows below; see `0003_aggregates`.
 SCORE_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 900)  # thousandths
 LATENCY_EDGES = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)  # ms
-
-Row = TypeVar("Row")
 
 
 class Step(Enum):
@@ -38,25 +37,29 @@ class Step(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """One kind of decision in one bucket."""
+class DecidedSeries:
+    """One kind of decision in one currency over time; columns of one length, oldest first.
 
-    bucket: datetime  # its begin, event time, aware, UTC
+    Columns, as a month of hours is thousands of buckets: an object for each takes longer to make
+    than the database needs to find it.
+    """
+
     currency: str
     decision: str  # approve, review or decline
-    decisions: int
-    amount_minor: int  # their sum, minor units of the currency
+    buckets: Sequence[datetime]  # their begins, event time, aware, UTC
+    decisions: Sequence[int]
+    amount_minor: Sequence[int]  # their sums, minor units of the currency
 
 
 @dataclass(frozen=True, slots=True)
-class EntityTraffic:
-    """A terminal's or a merchant's decisions in one bucket."""
+class EntitySeries:
+    """A terminal's or a merchant's decisions in one currency over time; columns as above."""
 
-    bucket: datetime  # its begin, event time, aware, UTC
     currency: str
-    decisions: int
-    not_approved: int  # how many of them were review or decline
-    amount_minor: int  # their sum, minor units of the currency
+    buckets: Sequence[datetime]  # their begins, event time, aware, UTC
+    decisions: Sequence[int]
+    not_approved: Sequence[int]  # how many of them were review or decline
+    amount_minor: Sequence[int]  # their sums, minor units of the currency
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,10 @@ class Spread:
 
 _DECIDED = {
     step: f"""
-        SELECT bucket, currency, decision, decisions, amount_minor
+        SELECT currency, decision, bucket, decisions, amount_minor
         FROM decision_{step.value}
         WHERE bucket >= %(since)s AND bucket < %(until)s
-        ORDER BY bucket, currency, decision
+        ORDER BY bucket
     """
     for step in Step
 }
@@ -122,10 +125,10 @@ _SPREAD = {
 
 _ENTITY = {
     (subject, step): f"""
-        SELECT bucket, currency, decisions, not_approved, amount_minor
+        SELECT currency, bucket, decisions, not_approved, amount_minor
         FROM {subject}_{step.value}
         WHERE {subject}_id = %(id)s AND bucket >= %(since)s AND bucket < %(until)s
-        ORDER BY bucket, currency
+        ORDER BY bucket
     """
     for subject in ("terminal", "merchant")
     for step in (Step.HOUR, Step.DAY)
@@ -146,10 +149,10 @@ _TOP_TERMINALS = {
 }
 
 
-def decided(conn: Conn, step: Step, *, since: datetime, until: datetime) -> list[Decided]:
-    """Decisions over time, by currency and decision, oldest first."""
-    with _cursor(conn, Decided) as cursor:
-        return cursor.execute(_DECIDED[step], {"since": since, "until": until}).fetchall()
+def decided(conn: Conn, step: Step, *, since: datetime, until: datetime) -> list[DecidedSeries]:
+    """Decisions over time: a series for each currency and decision that there was, by both."""
+    rows = _rows(conn, _DECIDED[step], {"since": since, "until": until})
+    return [DecidedSeries(*key, *columns) for key, columns in _by_key(rows, itemgetter(0, 1), 2)]
 
 
 def spread(conn: Conn, step: Step, *, since: datetime, until: datetime) -> Spread:
@@ -171,15 +174,15 @@ def spread(conn: Conn, step: Step, *, since: datetime, until: datetime) -> Sprea
 
 def terminal(
     conn: Conn, terminal_id: str, step: Step, *, since: datetime, until: datetime
-) -> list[EntityTraffic]:
-    """A terminal's decisions over time (by hour or day), by currency, oldest first."""
+) -> list[EntitySeries]:
+    """A terminal's decisions over time (by hour or day): a series for each currency."""
     return _entity(conn, _ENTITY["terminal", step], terminal_id, since, until)
 
 
 def merchant(
     conn: Conn, merchant_id: str, step: Step, *, since: datetime, until: datetime
-) -> list[EntityTraffic]:
-    """A merchant's decisions over time (by hour or day), by currency, oldest first."""
+) -> list[EntitySeries]:
+    """A merchant's decisions over time (by hour or day): a series for each currency."""
     return _entity(conn, _ENTITY["merchant", step], merchant_id, since, until)
 
 
@@ -189,22 +192,33 @@ def top_terminals(
     """At most `limit` terminals with the most decisions that are not approve, most first; of
     equals the one with fewer decisions, then by id."""
     values = {"since": since, "until": until, "limit": limit}
-    with _cursor(conn, TopTerminal) as cursor:
+    with conn.cursor(row_factory=class_row(TopTerminal)) as cursor:
         return cursor.execute(_TOP_TERMINALS[step], values).fetchall()
 
 
 def _entity(
     conn: Conn, query: LiteralString, id: str, since: datetime, until: datetime
-) -> list[EntityTraffic]:
-    with _cursor(conn, EntityTraffic) as cursor:
-        return cursor.execute(query, {"id": id, "since": since, "until": until}).fetchall()
+) -> list[EntitySeries]:
+    rows = _rows(conn, query, {"id": id, "since": since, "until": until})
+    return [EntitySeries(key, *columns) for key, columns in _by_key(rows, itemgetter(0), 1)]
 
 
-def _cursor(conn: Conn, of: type[Row]) -> Cursor[Row]:
-    """A cursor that makes each row one of these, sums of amounts as int and not as Decimal."""
-    cursor = conn.cursor(row_factory=class_row(of))
-    cursor.adapters.register_loader("numeric", IntLoader)
-    return cursor
+def _rows(conn: Conn, query: LiteralString, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with conn.cursor() as cursor:
+        # Sums of amounts as int and not as Decimal.
+        cursor.adapters.register_loader("numeric", IntLoader)
+        return cursor.execute(query, values).fetchall()
+
+
+def _by_key(
+    rows: Iterable[tuple[Any, ...]], key: Callable[[tuple[Any, ...]], Any], width: int
+) -> Iterator[tuple[Any, list[tuple[Any, ...]]]]:
+    """The rows of each key, in order of the keys, as the columns after those `width` of the key."""
+    found: defaultdict[Any, list[tuple[Any, ...]]] = defaultdict(list)
+    for row in rows:  # faster than PostgreSQL's sort by texts
+        found[key(row)].append(row)
+    for of in sorted(found):
+        yield of, list(zip(*found[of], strict=True))[width:]
 
 
 def _latency(count: int, below: Sequence[int]) -> Latency:

@@ -10,11 +10,12 @@ import psycopg
 import pytest
 
 import migrations
+from tests.api.rows import put_score
 from tests.dataflows.streams import simulated, write
 from tests.kafka.broker import Broker, free_ports
 from tests.tidegate.cli.conftest import Command
 from tidegate.settings import Topics
-from tidegate.store import policies
+from tidegate.store import aggregates, policies
 from tidegate.store.policies import Kind
 
 
@@ -40,12 +41,12 @@ def test_all_is_well(tidegate: Command, database: str) -> None:
     if is_plain(database):
         assert wrong == []
         assert [line[7:21].strip() for line in right] == [
-            *("settings", "database", "schema", "kind"),
+            *("settings", "database", "schema", "kind", "counts"),
             *("score", "dead_letter", "model_metric", "audit", "kafka", "recovery store"),
         ]
         assert "PostgreSQL without TimescaleDB: plain tables; tidegate maintain" in right[3]
-        assert right[4].endswith("; kept for 400 days")
-        assert right[7].endswith("; kept for ever")
+        assert right[5].endswith("; kept for 400 days")
+        assert right[8].endswith("; kept for ever")
 
 
 def test_a_setting_that_is_not_allowed(tidegate: Command) -> None:
@@ -82,6 +83,19 @@ def test_an_older_schema(tidegate: Command, empty_database: str) -> None:
         *("wrong", "schema"),
         f"at 0001, this version works with {migrations.head()}: run tidegate migrate",
     ]
+
+
+def test_counts_that_nobody_brings_up_to_date(tidegate: Command, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        if aggregates.kind(conn) is not aggregates.Kind.KEPT:
+            pytest.skip("the given server counts by itself")
+        for number in range(49):
+            put_score(conn, f"t{number}", 3600 * number)
+        (line,), _ = told(tidegate, DATABASE_URL=database)
+        assert line[:2] == ["wrong", "counts"]
+        assert line[2].endswith("keep tidegate run or tidegate maintain going")
+        aggregates.refresh(conn)
+    assert told(tidegate, DATABASE_URL=database)[0] == []
 
 
 def test_an_audit_that_cannot_be_cut_without_timescaledb(tidegate: Command, database: str) -> None:

@@ -14,7 +14,7 @@ from tests.api.rows import (
     put_score,
     put_version,
 )
-from tidegate.store import stats
+from tidegate.store import aggregates, stats
 
 HOUR = 3600
 
@@ -54,14 +54,30 @@ def test_totals_count_what_is_there(conn):
     assert totals.stream_time == at(0)
 
 
-def test_many_rows_are_told_as_the_databases_own_estimate(conn):
+def test_what_waits_long_to_be_counted_is_told_as_the_databases_own_estimate(conn):
     for n in range(300):
-        put_score(conn, f"t-{n}", n)
+        put_score(conn, f"t-{n}", n * HOUR)
     conn.execute("ANALYZE score")
-    totals = stats.totals(conn, exact_below=200)
-    assert totals.approximate
-    assert totals.scored == 300
+    totals = stats.totals(conn, exact_below=300)
+    assert (totals.scored, totals.approximate) == (300, True)
+    assert (totals.last_hour, totals.last_day) == (1, 24)
     assert not stats.totals(conn, exact_below=301).approximate
+    conn.commit()
+    conn.autocommit = True
+    aggregates.refresh(conn)
+    totals = stats.totals(conn, exact_below=0)
+    assert (totals.scored, totals.approximate) == (300, False)
+    assert (totals.last_hour, totals.last_day) == (1, 24)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 59.5, 60, 3599, 3600, 3601, 7199.999])
+def test_the_last_hour_and_day_begin_to_the_microsecond(conn, seconds):
+    put_score(conn, "newest", seconds)
+    for name, span in (("hour", HOUR), ("day", 24 * HOUR)):
+        put_score(conn, f"at {name}", seconds - span)
+        put_score(conn, f"in {name}", seconds - span + 1e-6)
+    totals = stats.totals(conn)
+    assert (totals.last_hour, totals.last_day) == (2, 4)
 
 
 def test_the_model_is_the_one_that_made_the_newest_decision(conn):

@@ -13,7 +13,7 @@ import pytest
 import migrations
 from tests.api.rows import START, put_score
 from tidegate.store import aggregates, traffic
-from tidegate.store.traffic import EntityTraffic, Step, TopTerminal
+from tidegate.store.traffic import EntitySeries, Step, TopTerminal
 
 SINCE = START + timedelta(hours=3)
 UNTIL = START + timedelta(days=2, hours=2)
@@ -90,16 +90,19 @@ def within(rows, step, since, until):
 def entity(rows, step):
     found = defaultdict(list)
     for row in rows:
-        found[begin(row["event_time"], step), row["currency"]].append(row)
+        found[row["currency"], begin(row["event_time"], step)].append(row)
     return [
-        EntityTraffic(
-            bucket=bucket,
+        EntitySeries(
             currency=currency,
-            decisions=len(group),
-            not_approved=sum(row["decision"] != "approve" for row in group),
-            amount_minor=sum(row["amount_minor"] for row in group),
+            buckets=tuple(bucket for of, bucket in sorted(found) if of == currency),
+            decisions=tuple(len(group) for group in of_currency),
+            not_approved=tuple(
+                sum(row["decision"] != "approve" for row in group) for group in of_currency
+            ),
+            amount_minor=tuple(sum(row["amount_minor"] for row in group) for group in of_currency),
         )
-        for (bucket, currency), group in sorted(found.items())
+        for currency in sorted({of for of, _ in found})
+        for of_currency in [[found[key] for key in sorted(found) if key[0] == currency]]
     ]
 
 
@@ -107,15 +110,21 @@ def test_what_was_decided_over_time_is_what_the_rows_say(reader, rows):
     for step in Step:
         expected: dict[tuple, tuple[int, int]] = defaultdict(lambda: (0, 0))
         for row in within(rows, step, SINCE, UNTIL):
-            key = begin(row["event_time"], step), row["currency"], row["decision"]
+            key = row["currency"], row["decision"], begin(row["event_time"], step)
             count, amount = expected[key]
             expected[key] = count + 1, amount + row["amount_minor"]
         found = traffic.decided(reader, step, since=SINCE, until=UNTIL)
-        assert [(d.bucket, d.currency, d.decision) for d in found] == sorted(expected)
-        for one in found:
-            key = one.bucket, one.currency, one.decision
-            assert (one.decisions, one.amount_minor) == expected[key]
-            assert one.bucket.tzinfo is not None
+        kinds = [(series.currency, series.decision) for series in found]
+        assert kinds == sorted({key[:2] for key in expected})
+        told = {}
+        for series in found:
+            assert list(series.buckets) == sorted(series.buckets)
+            for bucket, *values in zip(
+                series.buckets, series.decisions, series.amount_minor, strict=True
+            ):
+                assert bucket.tzinfo is not None
+                told[series.currency, series.decision, bucket] = tuple(values)
+        assert told == expected
 
 
 def test_the_spread_of_scores_is_what_the_rows_say(reader, rows):
