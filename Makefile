@@ -45,8 +45,8 @@ format: setup ## format the code and mend what can be mended
 bench: setup ## run the benchmarks
 	$(BIN)/python -m bench
 
-bench-storage: setup ## measure the database: writing, and reading ten million decisions
-	$(BIN)/python -m bench write storage
+bench-storage: setup ## measure the database: writing, reading ten million decisions, compressing
+	$(BIN)/python -m bench write trigger storage columnstore
 
 requirements: setup ## pin the newest allowed versions again, with hashes
 	$(COMPILE) --extra embedded --group build --output-file requirements/base.txt
@@ -54,7 +54,7 @@ requirements: setup ## pin the newest allowed versions again, with hashes
 
 clean: ## remove .venv, caches and built files; .tidegate, the demo's data, stays
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/timescale/node_modules
+	rm -rf tests/kafka/target tests/timescale/node_modules tests/timescale/trixie tests/timescale/trixie.part
 	find $(CODE) tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamps: each step is done again only when what it depends on has changed.

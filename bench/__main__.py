@@ -9,12 +9,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from bench import evaluate, features, handbook, kafka, learn_predict, run, storage, write
+from bench import (
+    columnstore,
+    evaluate,
+    features,
+    handbook,
+    kafka,
+    learn_predict,
+    run,
+    storage,
+    trigger,
+    write,
+)
 from bench.given import Given
 from bench.report import Report, say, show
 from dataflows.evaluate import NoLabels
 from dataflows.runner import RunFailed
 from tests.kafka.broker import BrokerFailed
+from tests.timescale.pglite import PGliteFailed
 from tidegate.embedded import EmbeddedError
 from tidegate.readers import UnreadableFile
 
@@ -24,12 +36,15 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "evaluate": evaluate.bench,
     "run": run.bench,
     "write": write.bench,
+    "trigger": trigger.bench,
     "kafka": kafka.bench,
     "storage": storage.bench,
+    "columnstore": columnstore.bench,
     "handbook": handbook.bench,
 }
 # The one needs data that the repository does not have, the other ten gigabytes and ten minutes.
 NAMED_ONLY = ("handbook", "storage")
+FAILURES = (BrokerFailed, EmbeddedError, NoLabels, PGliteFailed, RunFailed, UnreadableFile)
 OUT = Path(__file__).parent / "out"
 
 
@@ -49,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 failed = failed or name in told.names
                 say(f"  {name} left out: {error}")
                 continue
-            except (BrokerFailed, EmbeddedError, NoLabels, RunFailed, UnreadableFile) as error:
+            except FAILURES as error:
                 failed = True
                 say(f"  {name} failed: {error}")
                 continue

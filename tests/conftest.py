@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +26,13 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 import migrations
+from tests.timescale import pglite
 from tidegate import embedded
 from tidegate.store import connection
 
 pytest_plugins = ["tests.kafka.fixtures"]
 
 TIMESCALE_URL = "TIDEGATE_TEST_TIMESCALE_URL"
-TIMESCALE = Path(__file__).parent / "timescale"
 
 
 @pytest.fixture(scope="session")
@@ -93,28 +92,12 @@ def conn(database: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture(scope="session")
-def _pglite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def _pglite() -> Iterator[str]:
     """URL of a PGlite with TimescaleDB, for this test process alone."""
-    if shutil.which("node") is None or not (TIMESCALE / "node_modules").is_dir():
-        missing("TimescaleDB for tests needs node 20, and npm ci in tests/timescale")
-    with (
-        tempfile.TemporaryDirectory(prefix="tidegate-test-") as directory,
-        (tmp_path_factory.mktemp("pglite") / "log").open("w+") as log,
-        subprocess.Popen(
-            ["node", TIMESCALE / "server.mjs", Path(directory) / ".s.PGSQL.5432"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        ) as server,
-    ):
-        assert server.stdin is not None
-        assert server.stdout is not None
-        if server.stdout.readline() != "ready\n":
-            pytest.fail(f"PGlite did not start: {Path(log.name).read_text()}")
-        host = quote(directory, safe="")
-        yield f"postgresql://postgres:postgres@/template1?host={host}&port=5432&sslmode=disable"
-        server.stdin.close()
+    if not pglite.installed():
+        missing(pglite.NEEDS)
+    with pglite.server() as url:
+        yield url
 
 
 @pytest.fixture

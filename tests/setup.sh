@@ -29,6 +29,35 @@ if [ -f $timescale/package-lock.json ]; then
     fi
 fi
 
+# PostgreSQL with TimescaleDB from Debian 13, in a folder, for the tests with a true server of it.
+trixie=tests/timescale/trixie
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup-tests: no TimescaleDB server: the tests with one need root on Debian or Ubuntu, or TIDEGATE_TEST_TIMESCALE_URL" >&2
+elif [ ! -d $trixie ]; then
+    if ! command -v debootstrap >/dev/null 2>&1; then
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -qq update
+        apt-get -qq install --yes --no-install-recommends debootstrap
+    fi
+    # On Debian from where this machine gets its own packages, elsewhere from debootstrap's default.
+    mirror=
+    if grep -q '^ID=debian$' /etc/os-release; then
+        mirror=$(apt-get indextargets --format '$(CREATED_BY) $(REPO_URI)' |
+            awk '$1 == "Packages" && $2 ~ "/debian/?$" { print $2; exit }')
+    fi
+    echo "setup-tests: fetching PostgreSQL with TimescaleDB from Debian 13"
+    rm -rf $trixie.part
+    # shellcheck disable=SC2086 # no mirror is no argument
+    if debootstrap --variant=minbase --include=postgresql-17,postgresql-17-timescaledb \
+        trixie $trixie.part $mirror >$trixie.log 2>&1; then
+        rm -rf $trixie.part/var/cache/apt $trixie.part/var/lib/apt $trixie.part/usr/share/doc $trixie.log
+        mv $trixie.part $trixie
+    else
+        echo "setup-tests: no TimescaleDB server: debootstrap failed: $(tail -n 3 $trixie.log)" >&2
+        rm -rf $trixie.part
+    fi
+fi
+
 # Apache Kafka, for the tests with a real broker: jars from Maven, run by Java 17 or newer.
 kafka=tests/kafka
 java_release() { # e.g. 17; nothing where there is no Java

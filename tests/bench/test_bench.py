@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import __main__, columnstore
 from bench.__main__ import main
 from bench.history import DELAY, read, simulated
 from bench.prequential import BLOCK, Batch, by_hour, in_blocks
 from bench.rounds import in_turn, times
+from tests.conftest import missing
+from tests.timescale import pglite
 from tidegate.schema import HOUR, Ints
 
-CHEAP = ("learn_predict", "features", "storage")
+# How many figures each has, at least.
+CHEAP = {"learn_predict": 6, "features": 6, "trigger": 2, "storage": 6}
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +29,16 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cheap benchmarks on few rows; where their JSON is."""
     out = tmp_path_factory.mktemp("out")
     assert main([*CHEAP, "--quick", "--rows", "2000", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The benchmark that needs TimescaleDB, as the cheap ones."""
+    if not pglite.installed():
+        missing(pglite.NEEDS)
+    out = tmp_path_factory.mktemp("out")
+    assert main(["columnstore", "--quick", "--rows", "2000", "--out", str(out)]) == 0
     return out
 
 
@@ -38,12 +52,15 @@ def by_name(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_every_figure_is_sound_and_within_its_range(ran: Path, name: str) -> None:
-    report = told(ran, name)
+    sound(told(ran, name), name, CHEAP[name])
+
+
+def sound(report: dict[str, Any], name: str, figures: int) -> None:
     assert report["name"] == name
     assert report["quick"] is True
     assert report["rows"] > 0
     assert report["machine"]["river"]
-    assert len(by_name(report)) == len(report["figures"]) > 5
+    assert len(by_name(report)) == len(report["figures"]) >= figures
     for one in report["figures"]:
         assert math.isfinite(one["value"])
         assert 0 <= one["least"] <= one["value"] <= one["greatest"]
@@ -70,6 +87,33 @@ def test_features_are_measured_for_every_size_even_and_hot(ran: Path) -> None:
     assert [name for name, one in figures.items() if one["ratio"] is None] == [
         "as paid, batches of 2,000"
     ]
+
+
+def test_the_columnstore_is_measured_beside_the_same_rows(compressed: Path) -> None:
+    report = told(compressed, "columnstore")
+    sound(report, "columnstore", 7)
+    assert report["rows"] == 2_000
+    figures = by_name(report)
+    after = figures["a decision in the columnstore"]
+    before = figures[after["beside"]]
+    assert after["value"] == pytest.approx(after["ratio"] * before["value"])
+    assert after["value"] < before["value"]
+    assert figures["its indexes"]["value"] < before["value"]
+
+
+@pytest.mark.parametrize(("named", "code"), [(["columnstore"], 1), ([], 0)])
+def test_without_timescaledb_it_says_what_is_missing_and_only_fails_who_asked_for_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    named: list[str],
+    code: int,
+) -> None:
+    monkeypatch.setattr(pglite, "installed", lambda: False)
+    monkeypatch.setattr(__main__, "BENCHMARKS", {"columnstore": columnstore.bench})
+    assert main([*named, "--quick", "--out", str(tmp_path)]) == code
+    assert f"columnstore left out: {pglite.NEEDS}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_table_shows_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,6 @@ from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind, TableStatus, spelt
 
 _SECONDS = 5.0  # to wait for a broker
-_STALE_HOURS = 48  # a day that is replayed, and some hours of late payments
 _AWAY = "move the store away to start without it"
 
 
@@ -121,15 +120,11 @@ def _schema(conn: Conn, settings: Settings) -> Iterator[Line]:
         Kind.PLAIN: ": plain tables; tidegate maintain deletes old rows",
     }[status.kind]
     yield Line(True, "kind", f"{status.kind}{version}{plain}")
-    hours = aggregates.stale_hours(conn, _STALE_HOURS)
-    yield Line(
-        hours <= _STALE_HOURS,
-        "counts",
-        f"more than {_STALE_HOURS} hours of decisions wait to be counted, and slow statistics down: "
-        "keep tidegate run or tidegate maintain going"
-        if hours > _STALE_HOURS
-        else "up to date",
-    )
+    if aggregates.behind(conn):
+        text = "are behind, and slow statistics down: keep tidegate run or tidegate maintain going"
+        yield Line(False, "counts", text)
+    else:
+        yield Line(True, "counts", "up to date")
     differences = policies.differences(conn, settings.retention)
     for difference in differences:
         yield Line(False, "policies", f"not as set ({difference}): run tidegate migrate")

@@ -32,6 +32,17 @@ AGGREGATES = (
     "merchant_day",
 )
 
+# A day that is replayed and some hours of late payments, or few rows, are counted in a moment.
+STALE_HOURS = 48
+EXACT_BELOW = 200_000  # rows
+
+# Chunks of a hypertable inherit from it; a plain table has no heirs and is its own only part.
+_ESTIMATE = """
+    SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class
+    WHERE oid = 'score'::regclass
+    OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'score'::regclass)
+"""
+
 _KEPT = "SELECT to_regclass('stale_mark') IS NOT NULL"
 
 # From one stale hour to the next, by the key: marks are many where nobody refreshes.
@@ -82,12 +93,19 @@ def kind(conn: Conn) -> Kind:
     return Kind.KEPT if row is not None and row[0] else Kind.CONTINUOUS
 
 
-def stale_hours(conn: Conn, most: int) -> int:
-    """How many hours of event time have rows that every reader counts anew, looked for up to one
-    more than `most`. A few where somebody refreshes; 0 on TimescaleDB, whose policies do it."""
-    if kind(conn) is Kind.CONTINUOUS:
-        return 0
-    row = conn.execute(_STALE_HOURS, {"most": most}).fetchone()
+def behind(conn: Conn, *, exact_below: int = EXACT_BELOW) -> bool:
+    """Whether so much waits for a refresh that counting it as it is read takes seconds: more than
+    STALE_HOURS hours of a `score` of `exact_below` rows or more. Never on TimescaleDB, whose
+    policies do it."""
+    if kind(conn) is Kind.CONTINUOUS or estimate(conn) < exact_below:
+        return False
+    row = conn.execute(_STALE_HOURS, {"most": STALE_HOURS}).fetchone()
+    return row is not None and int(row[0]) > STALE_HOURS
+
+
+def estimate(conn: Conn) -> int:
+    """How many rows `score` has in PostgreSQL's own estimate; 0 where it has none yet."""
+    row = conn.execute(_ESTIMATE).fetchone()
     return 0 if row is None else int(row[0])
 
 

@@ -12,11 +12,6 @@ from psycopg.rows import class_row
 
 from tidegate.store import aggregates
 
-# Few rows, or few hours of many, are counted in a moment. What is more waits for
-# `aggregates.refresh`, and meanwhile PostgreSQL's own estimate is told.
-EXACT_BELOW = 200_000  # rows
-STALE_HOURS = 48
-
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
@@ -124,13 +119,6 @@ _SERIES = f"""
     ORDER BY metric, at
 """
 
-# Chunks of a hypertable inherit from it; a plain table has no heirs and is its own only part.
-_ESTIMATE = """
-    SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class
-    WHERE oid = 'score'::regclass
-    OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'score'::regclass)
-"""
-
 _DECIDED = "SELECT decision, sum(decisions)::bigint FROM decision_day GROUP BY decision"
 
 # An alert stands for every decision but approve.
@@ -201,18 +189,17 @@ def series(conn: Connection[Any], name: str, *, points: int) -> dict[str, Sequen
     return {metric: tuple(values) for metric, values in found.items()}
 
 
-def totals(conn: Connection[Any], *, exact_below: int = EXACT_BELOW) -> Totals:
-    """The totals. From `exact_below` scored rows on, their number is PostgreSQL's estimate as long
-    as more than STALE_HOURS hours wait to be counted (see `aggregates`)."""
-    scored = _number(conn, _ESTIMATE)
-    approximate = scored >= exact_below and aggregates.stale_hours(conn, STALE_HOURS) > STALE_HOURS
+def totals(conn: Connection[Any], *, exact_below: int = aggregates.EXACT_BELOW) -> Totals:
+    """The totals; the number of scored rows is PostgreSQL's estimate as long as the counts are
+    `aggregates.behind`."""
+    approximate = aggregates.behind(conn, exact_below=exact_below)
     alerts = {"open": 0, "investigating": 0, "closed": 0}
     alerted = {"review": 0, "decline": 0}
     for decision, status, count in conn.execute(_ALERTS):
         alerts[status] += count
         alerted[decision] += count
     if approximate:
-        decided = {"approve": max(scored - sum(alerted.values()), 0)} | alerted
+        decided = {"approve": max(aggregates.estimate(conn) - sum(alerted.values()), 0)} | alerted
     else:
         decided = {"approve": 0, "review": 0, "decline": 0} | dict(
             conn.execute(_DECIDED).fetchall()

@@ -1,0 +1,76 @@
+"""Storing decisions with and without the trigger that marks minutes as stale.
+
+Why: on PostgreSQL alone every statement that stores decisions also marks the minutes whose counts
+are to be made again. The peer is the same call with that trigger disabled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import LiteralString
+
+import numpy as np
+
+from bench import database
+from bench.given import Given
+from bench.report import Report, figure
+from bench.rounds import in_turn, times
+from tidegate.schema import Decisions
+from tidegate.store import connection, decisions
+from tidegate.store.connection import Conn
+
+_ROUNDS = 31  # a call takes half a second, and the two differ by less than the rounds do
+_WITH, _WITHOUT = "decisions.write", "decisions.write, trigger disabled"
+
+EMPTY = "TRUNCATE score, alert, stale_mark"
+ENABLE = "ALTER TABLE score ENABLE TRIGGER score_marks_stale"
+DISABLE = "ALTER TABLE score DISABLE TRIGGER score_marks_stale"
+MARKED = "SELECT count(*) FROM stale_mark"
+
+
+def bench(given: Given) -> Report:
+    """Rows a second of the call that the benchmark `write` measures, too."""
+    rounds = given.rounds(_ROUNDS)
+    wanted = given.part(16_384, 8_192)
+    parts = given.decisions(given.size(200_000, 30_000))
+    # The last with so many rows, as there.
+    sums = np.cumsum([len(part) for part in reversed(parts)])
+    parts = parts[-1 - int(np.searchsorted(sums, wanted)) :]
+    rows = sum(map(len, parts))
+    with (
+        database.server() as server,
+        database.fresh(server) as url,
+        connection.connect(url, application_name="tidegate-bench") as conn,
+    ):
+        measured = {
+            _WITH: _measured(conn, parts, rows, ENABLE),
+            _WITHOUT: _measured(conn, parts, rows, DISABLE),
+        }
+        measured[_WITHOUT]()  # warms up
+        measured[_WITH]()
+        (minutes,) = conn.execute(MARKED).fetchone() or (0,)
+        found = in_turn(measured, rounds)
+    ours, peer = found[_WITH], found[_WITHOUT]
+    figures = [
+        figure(_WITH, ours, "rows a second", times(ours, peer), _WITHOUT),
+        figure(_WITHOUT, peer, "rows a second"),
+    ]
+    notes = [f"{rows:,} rows of {len(parts)} steps in one transaction, in {minutes:,} minutes"]
+    return Report("trigger", rows, rounds, figures, notes)
+
+
+def _measured(
+    conn: Conn, parts: list[Decisions], rows: int, prepare: LiteralString
+) -> Callable[[], float]:
+    def once() -> float:
+        conn.execute(EMPTY)
+        conn.execute(prepare)
+        conn.commit()
+        begin = perf_counter()
+        if decisions.write(conn, parts) != rows:
+            raise AssertionError("not all rows were new")
+        conn.commit()
+        return rows / (perf_counter() - begin)
+
+    return once

@@ -1,0 +1,110 @@
+"""Debian's own PostgreSQL 17 with TimescaleDB (Apache edition), in the folder that tests/setup.sh
+made: a true server, for what PGlite cannot do (COPY, several sessions).
+
+It is started with `chroot`, hence as root, and runs as that folder's own user `postgres`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+ROOT = Path(__file__).parent / "trixie"
+_PROGRAMS = "/usr/lib/postgresql/17/bin"
+_START_SECONDS = 60
+_STOP_SECONDS = 60
+
+# It is gone after the tests, so nothing has to reach the disk.
+_SETTINGS = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    "timescaledb.max_background_workers": "2",
+    "max_worker_processes": "8",
+    "max_connections": "100",
+    "max_locks_per_transaction": "256",
+    "dynamic_shared_memory_type": "mmap",
+    "fsync": "off",
+    "listen_addresses": "",
+    "timezone": "UTC",
+}
+
+
+def installed() -> bool:
+    """Whether it can be started here: the folder is there, and this is root."""
+    return os.geteuid() == 0 and (ROOT / _PROGRAMS.lstrip("/") / "postgres").exists()
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """URL of a server of this process's own, gone with all its data at the end."""
+    data = Path(tempfile.mkdtemp(prefix="tidegate-test-", dir=ROOT / "tmp"))
+    inside = Path("/") / data.relative_to(ROOT)
+    shutil.chown(data, *_owner())
+    # A socket's path may be 107 bytes long, and that of the folder may be longer.
+    near = Path(tempfile.mkdtemp(prefix="tidegate-test-"))
+    (near / "s").symlink_to(data)
+    try:
+        made = ["--pgdata", f"{inside}/data", "--username=postgres", "--auth=trust", "--no-sync"]
+        _run("initdb", *made, "--encoding=UTF8", "--locale=C.UTF-8")
+        given = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        with (data / "log").open("w") as log:
+            running = subprocess.Popen(
+                _command("postgres", "-D", f"{inside}/data", "-k", str(inside), *given),
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            url = f"postgresql://postgres@/postgres?host={quote(str(near / 's'), safe='')}"
+            _wait(url, running, data / "log")
+            yield url
+        finally:
+            running.send_signal(signal.SIGINT)  # chroot became the server; it ends all sessions
+            running.wait(_STOP_SECONDS)
+    finally:
+        shutil.rmtree(near)
+        shutil.rmtree(data)
+
+
+def _command(program: str, *arguments: str) -> list[str]:
+    user = ["chroot", "--userspec=postgres:postgres", str(ROOT)]
+    return [*user, f"{_PROGRAMS}/{program}", *arguments]
+
+
+def _run(program: str, *arguments: str) -> None:
+    done = subprocess.run(
+        _command(program, *arguments), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{program} of {ROOT} failed: {done.stderr}")
+
+
+def _owner() -> tuple[int, int]:
+    """Numbers of the folder's user `postgres`, which this machine need not have."""
+    for line in (ROOT / "etc" / "passwd").read_text().splitlines():
+        name, _, user, group, *_ = line.split(":")
+        if name == "postgres":
+            return int(user), int(group)
+    raise RuntimeError(f"{ROOT} has no user postgres")
+
+
+def _wait(url: str, running: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError as error:
+            if running.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"it did not start: {log.read_text()}") from error
+            time.sleep(0.05)
+        else:
+            return
