@@ -128,8 +128,10 @@ def test_policies_follow_the_settings_and_disappear(community: Conn) -> None:
 
 
 def test_the_retention_job_drops_old_chunks_and_only_those(community: Conn) -> None:
-    for days in (33, 29, 0):
-        incoming(community, range(days * 100, days * 100 + 3), start=NOW - timedelta(days=days))
+    # A chunk goes when all of its day is past: the first rows' day is, at any time of today.
+    for first, days in ((3300, 32), (2900, 29), (0, 0)):
+        start = NOW - timedelta(days=days, minutes=first)
+        incoming(community, range(first, first + 3), start=start)
     apply(community, Retention(score_days=30))
     run_job(community, "policy_retention", "score")
     kept = community.execute("SELECT transaction_id FROM score ORDER BY amount_minor").fetchall()
