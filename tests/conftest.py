@@ -1,9 +1,10 @@
 """A real database for every test that asks for one, built by the real migrations.
 
 `postgres` is one embedded server per test process; with TIDEGATE_TEST_TIMESCALE_URL set, the
-server of that URL (its user must be allowed to create databases) is used instead. `timescale` is
-an empty database with TimescaleDB at hand, for the few tests of its own SQL. Kafka's fixtures are
-in tests/kafka/fixtures.py.
+server of that URL (its user must be allowed to create databases) is used instead.
+`timescale_database` is one with hypertables on a true server, of the Apache edition unless another
+is given; `timescale` is an empty one with the community edition at hand, in PGlite, for the tests
+of its own SQL. Kafka's fixtures are in tests/kafka/fixtures.py.
 
 A test whose part is not installed skips and says what to install; with TIDEGATE_REQUIRE=all, as in
 CI, it fails.
@@ -17,16 +18,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote, urlencode
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 import migrations
-from tests.timescale import pglite
+from tests import databases
+from tests.timescale import debian, pglite
 from tidegate import embedded
 from tidegate.store import connection
 
@@ -53,34 +51,47 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _template(postgres: str) -> Iterator[str]:
-    """Name of a database that the migrations built, to be copied."""
-    name = f"template_{uuid4().hex}"
-    _create(postgres, name, None)
-    migrations.upgrade(at(postgres, name))
-    with psycopg.connect(at(postgres, name), autocommit=True) as conn:
-        found = conn.execute("SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'")
-        if found.fetchone():  # its scheduler sits in the database, and a copy needs it empty
-            conn.execute("SELECT _timescaledb_functions.stop_background_workers()")
-    yield name
-    _drop(postgres, name)
+    with databases.template(postgres) as name:
+        yield name
 
 
 @pytest.fixture
 def database(postgres: str, _template: str) -> Iterator[str]:
     """URL of a fresh database at the newest schema, dropped after the test."""
-    name = f"test_{uuid4().hex}"
-    _create(postgres, name, _template)
-    yield at(postgres, name)
-    _drop(postgres, name)
+    with databases.fresh(postgres, _template) as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
     """URL of a fresh database without any table, dropped after the test."""
-    name = f"test_{uuid4().hex}"
-    _create(postgres, name, None)
-    yield at(postgres, name)
-    _drop(postgres, name)
+    with databases.fresh(postgres, None) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def timescale_server() -> Iterator[str]:
+    """URL of a true server with TimescaleDB: the given one, else Debian's Apache edition."""
+    if given := os.environ.get(TIMESCALE_URL):
+        yield given
+        return
+    if not debian.installed():
+        missing(debian.NEEDS)
+    with debian.server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _timescale_template(timescale_server: str) -> Iterator[str]:
+    with databases.template(timescale_server) as name:
+        yield name
+
+
+@pytest.fixture
+def timescale_database(timescale_server: str, _timescale_template: str) -> Iterator[str]:
+    """URL of a fresh database of that server at the newest schema, dropped after the test."""
+    with databases.fresh(timescale_server, _timescale_template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -121,33 +132,3 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("TIDEGATE_REQUIRE") == "all":
         pytest.fail(what)
     pytest.skip(what)
-
-
-def at(url: str, name: str) -> str:
-    """The URL with another database. A URL stays a URL: SQLAlchemy and users read it, too."""
-    parts = {key: str(value) for key, value in conninfo_to_dict(url).items()}
-    return _as_url(parts | {"dbname": name})
-
-
-def _as_url(parts: dict[str, str]) -> str:
-    user = quote(parts.pop("user", "postgres"), safe="")
-    if password := parts.pop("password", ""):
-        user = f"{user}:{quote(password, safe='')}"
-    name = quote(parts.pop("dbname"), safe="")
-    return f"postgresql://{user}@/{name}?{urlencode(parts)}"
-
-
-def _create(server: str, name: str, template: str | None) -> None:
-    # template0 where none is given: the embedded template1 is as empty, but a given server's may
-    # have TimescaleDB in it.
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-        sql.Identifier(name), sql.Identifier(template or "template0")
-    )
-    with psycopg.connect(server, autocommit=True) as conn:
-        conn.execute(statement)
-
-
-def _drop(server: str, name: str) -> None:
-    statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    with psycopg.connect(server, autocommit=True) as conn:
-        conn.execute(statement)

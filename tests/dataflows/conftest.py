@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.conftest import at
+from tests.databases import at
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from dataflows.history import DatabaseHistory
 from dataflows.messages import Outcome
 from dataflows.writer import MOST_QUEUED, DatabaseWriter
-from tests.conftest import at
+from tests.databases import at
 from tests.dataflows.streams import START, decided, labels, payments, query
 from tidegate.schema import SECOND, Metric, ModelVersion
 from tidegate.store import connection, progress

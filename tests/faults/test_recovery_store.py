@@ -19,7 +19,8 @@ from psycopg import sql
 from dataflows.expected import expected
 from dataflows.scoring import FLOW, FROM_FILES
 from dataflows.verify import RecoveryDamaged, agree, states
-from tests.conftest import at, missing
+from tests.conftest import missing
+from tests.databases import at
 from tests.dataflows.streams import query
 from tests.faults.places import PATIENCE, ROWS, Place, World, assert_as_undisturbed, cleared
 

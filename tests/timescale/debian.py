@@ -20,6 +20,7 @@ from urllib.parse import quote
 import psycopg
 
 ROOT = Path(__file__).parent / "trixie"
+NEEDS = "TimescaleDB's server for tests needs root, and tests/setup.sh with debootstrap"
 _PROGRAMS = "/usr/lib/postgresql/17/bin"
 _START_SECONDS = 60
 _STOP_SECONDS = 60

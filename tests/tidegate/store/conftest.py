@@ -1,18 +1,60 @@
-"""Rows to write, for the tests of the store."""
+"""Every kind of database, and rows to write, for the tests of the store.
+
+Each test that asks for `database` or `conn` runs on PostgreSQL and on a server with TimescaleDB
+(of the Apache edition unless another is given); one whose module makes `conn` of `everywhere` runs
+on the community edition too, which here is PGlite and cannot COPY.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
+import migrations
+from tests import databases
 from tidegate.schema import SECOND, Batch, Decision, Decisions, texts
+from tidegate.store import connection
+
+POSTGRESQL, TIMESCALE, COMMUNITY = "PostgreSQL", "TimescaleDB", "TimescaleDB community"
 
 MakeDecisions = Callable[..., Decisions]
 
 START = 1_714_564_800 * SECOND  # 2024-05-01T12:00:00Z
+
+
+@pytest.fixture(params=[POSTGRESQL, TIMESCALE])
+def database(request: pytest.FixtureRequest, postgres: str, _template: str) -> Iterator[str]:
+    """URL of a fresh database at the newest schema, dropped after the test."""
+    if request.param == TIMESCALE:
+        yield request.getfixturevalue("timescale_database")
+    else:
+        with databases.fresh(postgres, _template) as url:
+            yield url
+
+
+@pytest.fixture(params=[POSTGRESQL, TIMESCALE, COMMUNITY])
+def everywhere(
+    request: pytest.FixtureRequest, postgres: str, _template: str
+) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to a fresh database; what the test does not commit is rolled back."""
+    with ExitStack() as stack:
+        if request.param == COMMUNITY:
+            url = request.getfixturevalue("timescale")
+            migrations.upgrade(url)
+        elif request.param == TIMESCALE:
+            url = request.getfixturevalue("timescale_database")
+        else:
+            url = stack.enter_context(databases.fresh(postgres, _template))
+        opened = stack.enter_context(connection.connect(url, application_name="tidegate-test"))
+        if request.param == COMMUNITY:
+            opened.prepare_threshold = None
+        yield opened
+        opened.rollback()
 
 
 @pytest.fixture

@@ -14,6 +14,11 @@ from tidegate.store.alerts import AlertFilter
 ALL = AlertFilter()
 
 
+@pytest.fixture
+def conn(everywhere):
+    return everywhere
+
+
 def walk(conn, which=ALL, limit=7, between=lambda: None):
     """The ids of all pages, in order."""
     seen: list[UUID] = []

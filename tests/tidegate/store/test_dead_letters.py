@@ -13,6 +13,11 @@ from tidegate.store.connection import Conn, connect
 from tidegate.store.queries import DeadLetter, DeadLetterFilter
 
 
+@pytest.fixture
+def conn(everywhere):
+    return everywhere
+
+
 def made(*offsets: int, payload: str = "{", field: str | None = None) -> DeadLetters:
     rows = len(offsets)
     return DeadLetters(
@@ -74,14 +79,15 @@ def test_a_dead_letter_is_claimed_once_unless_it_is_asked_for_again(conn: Conn) 
     assert again > claimed
 
 
-def test_of_two_that_claim_the_second_waits_and_gets_nothing(conn: Conn, database: str) -> None:
-    letter = stored(conn)
-    conn.commit()
-    assert dead_letters.claim(conn, letter, again=False) is not None
+def test_of_two_that_claim_the_second_waits_and_gets_nothing(database: str) -> None:
     with (
+        connect(database, application_name="first") as conn,
         connect(database, application_name="second") as other,
         ThreadPoolExecutor(1) as thread,
     ):
+        letter = stored(conn)
+        conn.commit()
+        assert dead_letters.claim(conn, letter, again=False) is not None
         waits = thread.submit(dead_letters.claim, other, letter, again=False)
         with pytest.raises(TimeoutError):
             waits.result(0.3)

@@ -12,6 +12,11 @@ from tidegate.store.queries import DeadLetterFilter, DecisionFilter
 ALL = DecisionFilter()
 
 
+@pytest.fixture
+def conn(everywhere):
+    return everywhere
+
+
 def walk(conn, which=ALL, limit=7, between=lambda: None):
     """The ids of all pages, in order."""
     seen: list[str] = []

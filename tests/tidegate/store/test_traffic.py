@@ -1,4 +1,4 @@
-"""Every query on both kinds of database against a recount of the rows in Python."""
+"""Every query on every kind of database against a recount of the rows in Python."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-import psycopg
 import pytest
 
-import migrations
 from tests.api.rows import START, put_score
 from tidegate.store import aggregates, traffic
 from tidegate.store.traffic import EntitySeries, Step, TopTerminal
@@ -21,23 +19,10 @@ WHOLE = {"since": START - timedelta(days=100), "until": START + timedelta(days=1
 EDGES = [0.0, *(edge / 1000 for edge in traffic.SCORE_EDGES), 1.0]
 
 
-@pytest.fixture(params=["plain", "continuous"])
-def database_url(request):
-    """A database of either kind at the newest schema."""
-    if request.param == "plain":
-        return request.getfixturevalue("database")
-    url = request.getfixturevalue("timescale")
-    migrations.upgrade(url)
-    return url
-
-
 @pytest.fixture
-def reader(database_url):
-    with psycopg.connect(
-        database_url, autocommit=True, prepare_threshold=None, options="-c TimeZone=UTC"
-    ) as conn:
-        conn.execute("SET TIME ZONE 'UTC'")
-        yield conn
+def reader(everywhere):
+    everywhere.autocommit = True
+    return everywhere
 
 
 def drawn(draw, n, days=3.0):
