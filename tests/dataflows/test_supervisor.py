@@ -28,9 +28,9 @@ HEAD = """
 import json, os, signal, sys, time
 job = json.loads(sys.stdin.readline())
 index, generation = job["index"], job["generation"]
-signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 with open(job["log"], "a") as log:
     log.write(json.dumps(job | {"pid": os.getpid()}) + "\\n")
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 """
 
 
@@ -125,9 +125,13 @@ def test_a_worker_that_does_not_heed_sigterm_is_killed(cluster: Cluster) -> None
     assert cluster.run(
         """
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        deaf = job["log"] + ".deaf"
         if generation == 1:
             if index == 0:
+                while not os.path.exists(deaf):
+                    time.sleep(0.01)
                 sys.exit(1)
+            open(deaf, "w").close()
             time.sleep(60)
         """
     )
