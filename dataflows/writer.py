@@ -18,7 +18,7 @@ from dataflows.messages import Outcome, Repeated
 from dataflows.publisher import Publisher
 from tidegate import metrics
 from tidegate.kafka.outgoing import Stored, stored
-from tidegate.schema import Decision, Labels
+from tidegate.schema import DAY, Decision, Labels
 from tidegate.store import dead_letters, decisions, labels, models, progress
 from tidegate.store.connection import Conn
 
@@ -55,6 +55,7 @@ class DatabaseWriter:
         self._last: dict[str, int] = {}  # the last step taken for each partition
         self._taken = 0  # outcomes so far
         self._done = 0  # of them, those that are stored and handed to the publisher
+        self._used: dict[str, int] = {}  # what the last transaction noted of versions' use
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="tidegate-sink", daemon=True)
         self._thread.start()
@@ -119,6 +120,7 @@ class DatabaseWriter:
             while taken := self._next():
                 standing = self._link.work(lambda conn, taken=taken: self._store(conn, taken))  # type: ignore[misc]
                 outcomes = [outcome for _, outcome in taken]
+                self._used = _used(outcomes)
                 self._on_stored(outcomes)
                 if self._publisher is not None:
                     _publish(self._publisher, outcomes, standing)
@@ -153,6 +155,10 @@ class DatabaseWriter:
             models.write_version(conn, version)
         parts = [o.decisions for o in outcomes if o.decisions is not None]
         inserted = decisions.write(conn, parts)
+        used = _used(outcomes)
+        models.use_versions(
+            conn, {name: at for name, at in used.items() if self._used.get(name, 0) < at}
+        )
         told = [o.labels for o in outcomes if o.labels is not None]
         if told:
             labels.write(conn, Labels.concat(told))
@@ -221,6 +227,18 @@ def count(outcomes: Sequence[Outcome]) -> None:
             metrics.TRANSACTIONS.labels("dead_letter").inc(len(outcome.dead))
             for reason in outcome.dead.reason:
                 metrics.DEAD_LETTERS.labels(reason).inc()
+
+
+def _used(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """The model versions that decisions name, and until when (event time, microseconds). In whole
+    days and one more, so that a version is noted once a day and not with every transaction."""
+    used: dict[str, int] = {}
+    for outcome in outcomes:
+        part = outcome.decisions
+        if part is not None and len(part):
+            until = (int(part.batch.event_time.max()) // DAY + 2) * DAY
+            used[part.model_version] = max(until, used.get(part.model_version, until))
+    return used
 
 
 def _rows(outcome: Outcome) -> int:

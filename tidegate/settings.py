@@ -104,17 +104,19 @@ REFRESHED_DAYS = 30
 class Retention:
     """How long rows are kept, and when they go to the columnstore; in days, 0 for never.
 
-    Alerts, labels and model versions are kept for ever.
+    Alerts, labels and what is counted by day are kept for ever; a model version as long as a
+    decision may name it.
     """
 
     score_days: int = 400  # a year and a month, so that the same weeks of two years can be compared
     dead_letter_days: int = 90
     model_metric_days: int = 400
     audit_days: int = 0
+    count_days: int = 400  # what is counted by minute and hour
     compress_after_days: int = 14  # past maturity and the longest outage that is caught up with
 
     def __post_init__(self) -> None:
-        for name in ("score", "dead_letter", "model_metric", "audit"):
+        for name in ("score", "dead_letter", "model_metric", "audit", "count"):
             variable = f"TIDEGATE_RETENTION_{name.upper()}_DAYS"
             _days(variable, getattr(self, f"{name}_days"))
         _days("TIDEGATE_COMPRESS_AFTER_DAYS", self.compress_after_days)
@@ -209,11 +211,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         maturity, kept = self.learning.maturity_days, self.retention
-        if 0 < kept.score_days < REFRESHED_DAYS:
-            raise SettingError(
-                "TIDEGATE_RETENTION_SCORE_DAYS",
-                f"is {kept.score_days}: {REFRESHED_DAYS} or more, or 0 for ever, is allowed",
-            )
+        for name, days in (("SCORE", kept.score_days), ("COUNT", kept.count_days)):
+            if 0 < days < REFRESHED_DAYS:
+                raise SettingError(
+                    f"TIDEGATE_RETENTION_{name}_DAYS",
+                    f"is {days}: {REFRESHED_DAYS} or more, or 0 for ever, is allowed",
+                )
         # Payments are read once more at their maturity: they must be there, and not be compressed.
         for variable, days, never in (
             ("TIDEGATE_RETENTION_SCORE_DAYS", kept.score_days, "0 for ever"),
@@ -271,11 +274,14 @@ class Settings:
             log_format=given.text("LOG_FORMAT", default.monitoring.log_format).lower(),
         )
         kept = default.retention
+        score_days = given.whole("RETENTION_SCORE_DAYS", kept.score_days)
         retention = Retention(
-            score_days=given.whole("RETENTION_SCORE_DAYS", kept.score_days),
+            score_days=score_days,
             dead_letter_days=given.whole("RETENTION_DEAD_LETTER_DAYS", kept.dead_letter_days),
             model_metric_days=given.whole("RETENTION_MODEL_METRIC_DAYS", kept.model_metric_days),
             audit_days=given.whole("RETENTION_AUDIT_DAYS", kept.audit_days),
+            # Who keeps decisions longer wants to see them counted.
+            count_days=given.whole("RETENTION_COUNT_DAYS", score_days),
             compress_after_days=given.whole("COMPRESS_AFTER_DAYS", kept.compress_after_days),
         )
         given.refuse_unknown()

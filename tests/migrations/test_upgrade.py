@@ -115,13 +115,19 @@ def test_a_filled_database_of_the_first_version_keeps_its_rows_up_and_down(
     assert contents(empty_database) == before
 
 
+LATER_COLUMNS = ["used_until"]
+
+
 def contents(url: str) -> dict[str, list[tuple[str]]]:
-    """Every row of the first version's tables, as text."""
+    """Every row of the first version's tables, as text, without the columns that came later."""
     filled = ("score", "alert", "label", "dead_letter", "model_version", "model_metric")
     with psycopg.connect(url) as conn:
         return {
             name: conn.execute(
-                sql.SQL("SELECT t::text FROM {} AS t ORDER BY 1").format(sql.Identifier(name))
+                sql.SQL("SELECT (to_jsonb(t) - %s::text[])::text FROM {} AS t ORDER BY 1").format(
+                    sql.Identifier(name)
+                ),
+                (LATER_COLUMNS,),
             ).fetchall()
             for name in filled
         }

@@ -55,6 +55,7 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
             "TIDEGATE_RETENTION_DEAD_LETTER_DAYS": "20",
             "TIDEGATE_RETENTION_MODEL_METRIC_DAYS": "30",
             "TIDEGATE_RETENTION_AUDIT_DAYS": "3650",
+            "TIDEGATE_RETENTION_COUNT_DAYS": "31",
             "TIDEGATE_COMPRESS_AFTER_DAYS": "2",
             "TIDEGATE_METRICS_PORT": "9100",
             "TIDEGATE_METRICS_HOST": "0.0.0.0",
@@ -80,7 +81,7 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
     assert (topics.alerts, topics.dead_letters) == ("a", "dl")
     assert (settings.monitoring.metrics_port, settings.monitoring.metrics_host) == (9100, "0.0.0.0")
     assert (settings.monitoring.log_level, settings.monitoring.log_format) == ("warning", "json")
-    assert settings.retention == Retention(100, 20, 30, 3650, compress_after_days=2)
+    assert settings.retention == Retention(100, 20, 30, 3650, 31, compress_after_days=2)
 
 
 def test_the_recovery_store_follows_the_data_directory(tmp_path: Path) -> None:
@@ -114,6 +115,10 @@ def test_an_empty_value_counts_as_not_set() -> None:
         (
             *("RETENTION_SCORE_DAYS", "29"),
             "is 29: 30 or more, or 0 for ever, is allowed",
+        ),
+        (
+            *("RETENTION_COUNT_DAYS", "7"),
+            "is 7: 30 or more, or 0 for ever, is allowed",
         ),
         (
             *("RETENTION_SCORE_DAYS", "14"),
@@ -266,6 +271,11 @@ def test_changing_a_setting_checks_it_too() -> None:
     assert replace(flow, workers=2).workers == 2
     with pytest.raises(SettingError, match="TIDEGATE_WORKERS is 0: 1 to 64 is allowed"):
         replace(flow, workers=0)
+
+
+def test_counts_are_kept_as_long_as_decisions_unless_told() -> None:
+    settings = Settings.from_environ({"TIDEGATE_RETENTION_SCORE_DAYS": "0"})
+    assert settings.retention.count_days == 0
 
 
 def test_a_payment_is_kept_and_not_compressed_until_it_is_mature() -> None:

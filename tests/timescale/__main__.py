@@ -20,7 +20,9 @@ def main() -> int:
         return 2
     with debian.server() as url:
         command = [sys.executable, "-m", "pytest", *sys.argv[1:]]
-        return subprocess.run(command, env=os.environ | {TIMESCALE_URL: url}, check=False).returncode
+        return subprocess.run(
+            command, env=os.environ | {TIMESCALE_URL: url}, check=False
+        ).returncode
 
 
 if __name__ == "__main__":

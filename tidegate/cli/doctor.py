@@ -123,6 +123,10 @@ def _schema(conn: Conn, settings: Settings) -> Iterator[Line]:
     if aggregates.behind(conn):
         text = "are behind, and slow statistics down: keep tidegate run or tidegate maintain going"
         yield Line(False, "counts", text)
+    elif status.failing:
+        failed = ", ".join(f"{job} of {name}" for name, job in status.failing)
+        text = f"the last run of {failed} failed: see timescaledb_information.job_errors"
+        yield Line(False, "counts", text)
     else:
         yield Line(True, "counts", "up to date")
     differences = policies.differences(conn, settings.retention)

@@ -130,7 +130,8 @@ def _taken(conn: Conn) -> bool:
 
 def _thorough(conn: Conn, kept: Retention) -> None:
     now = datetime.now(UTC)
-    final = now - timedelta(kept.score_days) if kept.score_days else None
+    ends = [days for days in (kept.score_days, kept.count_days) if days]
+    final = now - timedelta(min(ends)) if ends else None
     if final is not None and policies.kind(conn)[0] == Kind.COMMUNITY:
         final += _AHEAD
     # First the count, so that it holds what goes.

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tidegate.schema import Metric, ModelVersion
 from tidegate.store.connection import Conn, Micros, MicrosLoader
 
 WRITE_VERSION = """
-INSERT INTO model_version (version, name, stream_time, content, examples, frauds)
+INSERT INTO model_version (version, name, stream_time, content, examples, frauds, used_until)
 VALUES (
-    %(version)s, %(name)s, %(stream_time)s, %(content)s, %(examples)s, %(frauds)s
+    %(version)s, %(name)s, %(stream_time)s, %(content)s, %(examples)s, %(frauds)s,
+    %(stream_time)s::timestamptz + INTERVAL '2 days'
 )
 ON CONFLICT DO NOTHING
+"""
+
+# In order, so that two who write do not wait for each other in a circle.
+USE_VERSIONS = """
+WITH used AS MATERIALIZED (
+    SELECT v.version, given.until
+    FROM unnest(%(versions)s::text[], %(until)b::timestamptz[]) AS given (version, until)
+    JOIN model_version AS v USING (version)
+    WHERE v.used_until IS NULL OR v.used_until < given.until
+    ORDER BY v.version FOR NO KEY UPDATE OF v
+)
+UPDATE model_version AS v SET used_until = used.until FROM used WHERE v.version = used.version
 """
 
 READ_VERSION = """
@@ -45,6 +58,14 @@ def write_version(conn: Conn, version: ModelVersion) -> None:
             "frauds": version.frauds,
         },
     )
+
+
+def use_versions(conn: Conn, until: Mapping[str, int]) -> None:
+    """Notes until when (event time, microseconds since the epoch) decisions name these versions.
+    Versions that are not there are passed over, and a later time that is there stays."""
+    if until:
+        times = [Micros(at) for at in until.values()]
+        conn.execute(USE_VERSIONS, {"versions": list(until), "until": times})
 
 
 def read_version(conn: Conn, version: str) -> ModelVersion | None:

@@ -36,6 +36,8 @@ class Retention(Protocol):
     @property
     def audit_days(self) -> int: ...  # noqa: D102
     @property
+    def count_days(self) -> int: ...  # noqa: D102
+    @property
     def compress_after_days(self) -> int: ...  # noqa: D102
 
 
@@ -58,7 +60,8 @@ class Table:
 
 
 # score: ordered by time, in no segments. In 30,000 decisions of a day (13,790 cards, 600 terminals,
-# random ids) a decision took 780 bytes before and 209 after; by terminal it was 292, by card 1,066:
+# random ids) a decision took 780 bytes before and 209 after (180 in bench/columnstore.py, whose
+# decisions are another day's); by terminal it was 292, by card 1,066:
 # a card pays once or twice a day, and a segment of one row is larger than the row. All rows come
 # and are read in order of time, so one batch of a thousand holds what a late row may conflict with
 # (0.6 ms a row; 2.7 in segments of a terminal), and bloom filters find the batches of an id, a
@@ -74,6 +77,14 @@ TABLES = (
     Table("dead_letter", "at"),
     Table("model_metric", "at", segment_by="name,metric", order_by="at DESC"),
     Table("audit", "at"),
+)
+
+# What is counted by minute and hour; days are few and stay.
+COUNTS: tuple[LiteralString, ...] = (
+    "decision_minute",
+    "decision_hour",
+    "terminal_hour",
+    "merchant_hour",
 )
 
 _NAMES = [table.name for table in TABLES]
@@ -100,6 +111,7 @@ class Status:
     kind: Kind
     version: str | None  # TimescaleDB's
     tables: tuple[TableStatus, ...]
+    failing: tuple[tuple[str, str], ...] = ()  # of what counts: its name, and the job that failed
 
 
 _EXTENSION = """
@@ -113,13 +125,20 @@ SELECT FROM timescaledb_information.hypertables
 WHERE hypertable_schema = current_schema() AND hypertable_name = 'score'
 """
 
-_JOBS = """
+# The jobs of what counts stand under its name, or under that of its own hypertable.
+_COUNTS_OF = """
+LEFT JOIN timescaledb_information.continuous_aggregates a
+    ON (a.materialization_hypertable_schema, a.materialization_hypertable_name)
+        = (j.hypertable_schema, j.hypertable_name)
+WHERE coalesce(a.view_schema, j.hypertable_schema) = current_schema()
+"""
+
+_JOBS = f"""
 SELECT
-    hypertable_name, proc_name,
-    coalesce(config ->> 'compress_after', config ->> 'drop_after')::interval
-FROM timescaledb_information.jobs
-WHERE hypertable_schema = current_schema() AND hypertable_name = ANY(%(names)s)
-    AND proc_name IN ('policy_compression', 'policy_retention')
+    coalesce(a.view_name, j.hypertable_name), j.proc_name,
+    coalesce(j.config ->> 'compress_after', j.config ->> 'drop_after')::interval
+FROM timescaledb_information.jobs j {_COUNTS_OF}
+    AND j.proc_name IN ('policy_compression', 'policy_retention')
 """
 
 _COLUMNSTORE = """
@@ -140,10 +159,12 @@ GROUP BY d.time_interval
 
 _PLAIN_SIZE = "SELECT pg_total_relation_size(%(name)s::regclass)"
 
-_FAILING = """
-SELECT j.hypertable_name, j.proc_name
+_FAILING = f"""
+SELECT coalesce(a.view_name, j.hypertable_name), j.proc_name
 FROM timescaledb_information.jobs j JOIN timescaledb_information.job_stats s USING (job_id)
-WHERE j.hypertable_schema = current_schema() AND s.last_run_status = 'Failed'
+{_COUNTS_OF}
+    AND s.last_run_status = 'Failed'
+ORDER BY 1, 2
 """
 
 
@@ -186,7 +207,9 @@ def status(conn: Conn) -> Status:
         return Status(found, version, tuple(_plain(conn, name) for name in _NAMES))
     jobs = _jobs(conn)
     failing = [tuple(row) for row in conn.execute(_FAILING)]
-    return Status(found, version, tuple(_status(conn, name, jobs, failing) for name in _NAMES))
+    tables = tuple(_status(conn, name, jobs, failing) for name in _NAMES)
+    of_counts = tuple((of, job) for of, job in failing if of not in _NAMES)
+    return Status(found, version, tables, of_counts)
 
 
 def days(table: Table, retention: Retention) -> int:
@@ -226,11 +249,15 @@ def _changes(conn: Conn, retention: Retention) -> Iterator[_Change]:
         if table.order_by and able:
             now = jobs.get((table.name, "policy_compression"), timedelta())
             yield from _policy(
-                table, now, compress, "compressed after {}", "never compressed", _COMPRESSION
+                table.name, now, compress, "compressed after {}", "never compressed", _COMPRESSION
             )
         now = jobs.get((table.name, "policy_retention"), timedelta())
         wanted = timedelta(days(table, retention))
-        yield from _policy(table, now, wanted, "kept for {}", "kept for ever", _RETENTION)
+        yield from _policy(table.name, now, wanted, "kept for {}", "kept for ever", _RETENTION)
+    for name in COUNTS:
+        now = jobs.get((name, "policy_retention"), timedelta())
+        wanted = timedelta(retention.count_days)
+        yield from _policy(name, now, wanted, "kept for {}", "kept for ever", _RETENTION)
 
 
 def _columnstore(conn: Conn, table: Table) -> Iterator[_Change]:
@@ -249,7 +276,7 @@ def _columnstore(conn: Conn, table: Table) -> Iterator[_Change]:
 
 
 def _policy(
-    table: Table, now: timedelta, wanted: timedelta, some: str, none: str, policy: _Policy
+    name: str, now: timedelta, wanted: timedelta, some: str, none: str, policy: _Policy
 ) -> Iterator[_Change]:
     if now == wanted:
         return
@@ -259,10 +286,10 @@ def _policy(
 
     remove, add = policy
     yield _Change(
-        f"{table.name}: {said(wanted)}; before: {said(now)}",
+        f"{name}: {said(wanted)}; before: {said(now)}",
         # A policy cannot be given another span.
         (remove, add) if wanted else (remove,),
-        {"name": table.name, "span": wanted},
+        {"name": name, "span": wanted},
     )
 
 
@@ -274,7 +301,7 @@ def spelt(span: timedelta) -> str:
 
 
 def _jobs(conn: Conn) -> _Jobs:
-    return {(name, job): span for name, job, span in conn.execute(_JOBS, {"names": _NAMES})}
+    return {(name, job): span for name, job, span in conn.execute(_JOBS)}
 
 
 def _number(version: str | None) -> tuple[int, ...]:

@@ -1,15 +1,15 @@
 """Takes away what is older than its retention, where no policy of TimescaleDB does it.
 
-Alerts, labels and model versions stay when the decision they belong to goes: alerts and labels are
-small and the analysts' record, and a version may stand behind any decision. A row that comes late,
-older than its retention, is written as any other and goes at the next round.
+Alerts and labels stay when the decision they belong to goes: they are small and the analysts'
+record. A model version goes when no decision that is kept can name it, and a newer one is there. A
+row that comes late, older than its retention, is written as any other and goes at the next round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tidegate.store import policies
@@ -31,6 +31,20 @@ SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM old), (SELECT max(at) 
 """
 
 
+# What is not known to be used by no decision that is kept, stays; and the newest of each model.
+DELETE_VERSIONS = """
+DELETE FROM model_version WHERE version = ANY(ARRAY(
+    SELECT version FROM model_version AS old
+    WHERE used_until < %(before)s AND EXISTS (
+        SELECT FROM model_version AS newer
+        WHERE newer.name = old.name AND newer.stream_time > old.stream_time
+    )
+    ORDER BY used_until LIMIT %(batch)s
+))
+"""
+_VERSIONS = 200  # of one transaction: some 10 MB of contents
+
+
 @dataclass(frozen=True, slots=True)
 class Removed:
     """What was taken away at once: a batch of rows, or whole chunks."""
@@ -46,12 +60,20 @@ def enforce(
     """Takes away what is older than its retention, and tells after each step; the caller may stop
     between any two. The connection must be in autocommit, so that each step is a transaction.
 
-    Nothing where policies do it. From plain PostgreSQL's audit nothing goes, ever: its rows refuse
-    to be deleted one by one, and there are no chunks to drop.
+    Versions only where policies do the rest. From plain PostgreSQL's audit nothing goes, ever: its
+    rows refuse to be deleted one by one, and there are no chunks to drop.
     """
     kind, _ = policies.kind(conn)
+    if retention.score_days:
+        yield from _versions(conn, now - timedelta(retention.score_days))
     if kind == Kind.COMMUNITY:
         return
+    if retention.count_days:
+        # Whole days, of which nothing is counted anew: see `aggregates.refresh`, and its floor.
+        day = (now - timedelta(retention.count_days)).astimezone(UTC)
+        before = day.replace(hour=0, minute=0, second=0, microsecond=0)
+        for name in policies.COUNTS:
+            yield from _delete(conn, Table(name + "_kept", "bucket"), before, batch)
     for table in policies.TABLES:
         days = policies.days(table, retention)
         if not days:
@@ -63,6 +85,15 @@ def enforce(
                 yield Removed(table.name, chunks=len(dropped))
         elif table.name != "audit":
             yield from _delete(conn, table, before, batch)
+
+
+def _versions(conn: Conn, before: datetime) -> Iterator[Removed]:
+    while True:
+        gone = conn.execute(DELETE_VERSIONS, {"before": before, "batch": _VERSIONS}).rowcount
+        if gone:
+            yield Removed("model_version", rows=gone)
+        if gone < _VERSIONS:
+            return
 
 
 def _delete(conn: Conn, table: Table, before: datetime, batch: int) -> Iterator[Removed]:

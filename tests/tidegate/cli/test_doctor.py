@@ -114,7 +114,7 @@ def test_policies_that_are_not_as_set(tidegate: Command, timescale: str) -> None
     assert wrong == []
     (score,) = (line for line in right if line[7:21].strip() == "score")
     assert score.endswith("; 0 chunks of 1 day; compressed after 14 days; kept for 400 days")
-    (line,), _ = told(tidegate, DATABASE_URL=timescale, RETENTION_SCORE_DAYS="30")
+    line, *_ = told(tidegate, DATABASE_URL=timescale, RETENTION_SCORE_DAYS="30")[0]
     assert line == [
         *("wrong", "policies"),
         "not as set (score: kept for 30 days; before: kept for 400 days): run tidegate migrate",

@@ -56,7 +56,10 @@ def test_migrate_brings_policies_to_the_settings_and_says_what_changed(
     lines = [line for line in told.stderr.splitlines() if not line.startswith("{")]
     assert lines == [
         f"the schema is at revision {migrations.head()}",
-        "score: kept for 31 days; before: kept for 30 days",
+        *(
+            f"{name}: kept for 31 days; before: kept for 30 days"
+            for name in ("score", *policies.COUNTS)
+        ),
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import migrations
 from tidegate.settings import Retention
-from tidegate.store import policies, queries, retention, served
+from tidegate.store import aggregates, policies, queries, retention, served
 from tidegate.store.connection import Conn, connect
 from tidegate.store.decisions import CLEAR_INCOMING, MAKE_INCOMING, STORE_INCOMING
 from tidegate.store.policies import Kind, Status, TableStatus
@@ -65,10 +65,29 @@ def incoming(
 def run_job(conn: Conn, proc: str, table: str) -> None:
     query = """
         SELECT job_id FROM timescaledb_information.jobs
-        WHERE proc_name = %s AND hypertable_name = %s
+        WHERE proc_name = %s AND hypertable_name = %s  -- an aggregate's stands under its own name
     """
     ((job,),) = conn.execute(query, (proc, table)).fetchall()
     conn.execute("CALL run_job(%s)", (job,))
+
+
+# PGlite runs no jobs by itself, so none fails: this is what TimescaleDB would note.
+FAILED = """
+INSERT INTO _timescaledb_internal.bgw_job_stat
+SELECT j.id, now(), now(), now(), '-infinity', false, 1, '0', '0', 0, 1, 0, 1, 0, 0
+FROM _timescaledb_config.bgw_job j JOIN _timescaledb_catalog.hypertable h ON h.id = j.hypertable_id
+WHERE h.table_name = %(name)s AND j.proc_name = %(job)s
+"""
+
+
+def hypertable_of(conn: Conn, aggregate: str) -> str:
+    """The table in which TimescaleDB keeps what it counted."""
+    query = """
+        SELECT materialization_hypertable_name FROM timescaledb_information.continuous_aggregates
+        WHERE view_name = %s
+    """
+    ((name,),) = conn.execute(query, (aggregate,)).fetchall()
+    return str(name)
 
 
 def of(status: Status, name: str) -> TableStatus:
@@ -98,8 +117,9 @@ def test_policies_appear_and_are_made_once(community: Conn) -> None:
         "model_metric: the columnstore is ordered by at DESC, in segments of name,metric",
         "model_metric: compressed after 14 days; before: never compressed",
         "model_metric: kept for 400 days; before: kept for ever",
+        *(f"{name}: kept for 400 days; before: kept for ever" for name in policies.COUNTS),
     ]
-    assert len(apply(community, Retention())) == 7
+    assert len(apply(community, Retention())) == 11
     assert apply(community, Retention()) == policies.differences(community, Retention()) == []
 
 
@@ -120,8 +140,8 @@ def test_policies_follow_the_settings_and_disappear(community: Conn) -> None:
     assert score.chunk_interval == timedelta(1)
     audit = of(status, "audit")
     assert (audit.compressed_after, audit.kept_for) == (None, timedelta(365))
-    never = Retention(0, 0, 0, 0, compress_after_days=0)
-    assert len(apply(community, never)) == 5
+    never = Retention(0, 0, 0, 0, 0, compress_after_days=0)
+    assert len(apply(community, never)) == 9
     for table in policies.status(community).tables:
         assert (table.compressed_after, table.kept_for) == (None, None)
     assert apply(community, never) == []
@@ -136,6 +156,32 @@ def test_the_retention_job_drops_old_chunks_and_only_those(community: Conn) -> N
     run_job(community, "policy_retention", "score")
     kept = community.execute("SELECT transaction_id FROM score ORDER BY amount_minor").fetchall()
     assert [id for (id,) in kept] == [f"t-{n}" for n in (0, 1, 2, 2900, 2901, 2902)]
+
+
+def test_counts_by_hour_go_and_those_by_day_stay(community: Conn) -> None:
+    for days in (50, 3):  # its chunks are of ten days
+        incoming(community, range(days * 100, days * 100 + 3), start=NOW - timedelta(days=days))
+    aggregates.refresh(community)
+    apply(community, Retention(score_days=0, count_days=30))
+    for name in ("decision_minute", "decision_hour", "terminal_hour"):
+        run_job(community, "policy_retention", name)
+        counted = f"SELECT sum(decisions)::int FROM {name} WHERE bucket < now() - interval '9 days'"
+        assert community.execute(counted).fetchone() == (None,), name
+    for name in ("decision_day", "terminal_day"):
+        assert community.execute(f"SELECT sum(decisions)::int FROM {name}").fetchone() == (6,)
+
+
+def test_a_job_that_failed_is_told_with_what_it_counts(community: Conn) -> None:
+    apply(community, Retention())
+    assert policies.status(community).failing == ()
+    for name, job in (
+        ("score", "policy_retention"),
+        (hypertable_of(community, "decision_hour"), "policy_refresh_continuous_aggregate"),
+    ):
+        community.execute(FAILED, {"name": name, "job": job})
+    status = policies.status(community)
+    assert of(status, "score").failing == ("policy_retention",)
+    assert status.failing == (("decision_hour", "policy_refresh_continuous_aggregate"),)
 
 
 def test_an_alert_outlives_its_decision(community: Conn) -> None:

@@ -9,9 +9,9 @@ from itertools import islice
 import pytest
 
 from tests.tidegate.store.conftest import MakeDecisions
-from tidegate.schema import DAY, Decision
+from tidegate.schema import DAY, Decision, ModelVersion, to_datetime
 from tidegate.settings import Retention
-from tidegate.store import decisions, policies, retention
+from tidegate.store import aggregates, decisions, models, policies, retention
 from tidegate.store.connection import Conn, connect
 from tidegate.store.policies import Kind
 from tidegate.store.retention import Removed
@@ -94,11 +94,69 @@ def test_each_table_has_its_own_days_and_zero_keeps_for_ever(
             " VALUES ('t', 0, %s, %s, 'malformed', '', '')",
             (n, NOW - timedelta(days=days)),
         )
-    assert list(retention.enforce(plain, Retention(0, 0, 0, 0), NOW)) == []
+    assert list(retention.enforce(plain, Retention(0, 0, 0, 0, 0), NOW)) == []
     assert list(retention.enforce(plain, Retention(score_days=0), NOW)) == [
         Removed("dead_letter", rows=1)
     ]
     assert names(plain) == {"old"}
+
+
+def version(conn: Conn, name: str, day: float, of: str = "champion") -> None:
+    models.write_version(conn, ModelVersion(name, of, round(day * DAY), b"", 1, 0))
+
+
+def test_a_version_goes_when_no_decision_that_is_kept_can_name_it(conn: Conn) -> None:
+    conn.commit()
+    conn.autocommit = True
+    today = MICROS / DAY
+    for name, age in (("older", 50), ("old", 40), ("used", 39), ("young", 20), ("last", 1)):
+        version(conn, name, today - age)
+    version(conn, "lonely", today - 90, of="challenger")  # the newest of its model
+    conn.execute(
+        "INSERT INTO model_version SELECT 'unknown', name, stream_time, content, 1, 0"
+        " FROM model_version WHERE version = 'old'"
+    )
+    models.use_versions(conn, {"used": round((today - 29) * DAY), "nobody": 0})
+    removed = list(retention.enforce(conn, Retention(30), NOW))
+    assert removed == [Removed("model_version", rows=2)]
+    left = conn.execute("SELECT version FROM model_version ORDER BY stream_time").fetchall()
+    assert [name for (name,) in left] == ["lonely", "unknown", "used", "young", "last"]
+    assert list(retention.enforce(conn, Retention(0), NOW)) == []
+
+
+def test_a_versions_use_never_goes_back(conn: Conn) -> None:
+    version(conn, "v1", 100)
+    for day, until in ((50, 102), (200, 200), (150, 200)):
+        models.use_versions(conn, {"v1": day * DAY})
+        (found,) = conn.execute("SELECT used_until FROM model_version").fetchone() or (None,)
+        assert found == to_datetime(until * DAY)
+
+
+def test_counts_by_hour_go_in_whole_days_and_those_by_day_stay(
+    plain: Conn, decided: MakeDecisions
+) -> None:
+    noon = NOW + timedelta(hours=12)
+    write(plain, decided, "old", 5, 45)
+    write(plain, decided, "same day", 5, 29.8)
+    write(plain, decided, "young", 5, 2)
+    aggregates.refresh(plain, final_before=noon - timedelta(30))
+    kept = Retention(0, count_days=30)
+    tables = {step.table for step in retention.enforce(plain, kept, noon)}
+    assert tables == {"decision_minute_kept", "decision_hour_kept", "terminal_hour_kept"}
+    assert decisions_of(plain, "decision_hour") == decisions_of(plain, "decision_minute") == 10
+    assert decisions_of(plain, "decision_day") == 15
+    # Late ones are counted as long as their day is whole, and nothing that is counted is lost.
+    write(plain, decided, "late", 7, 29.4)
+    write(plain, decided, "too late", 7, 44)
+    for _ in range(2):
+        assert decisions_of(plain, "decision_day") == 22
+        aggregates.refresh(plain, final_before=noon - timedelta(30))
+    assert names(plain) == {"old", "same day", "young", "late", "too late"}
+
+
+def decisions_of(conn: Conn, name: str) -> int:
+    (found,) = conn.execute(f"SELECT sum(decisions)::bigint FROM {name}").fetchone() or (0,)
+    return int(found)
 
 
 def test_the_audit_stays_for_ever_and_stops_nothing(plain: Conn) -> None:
