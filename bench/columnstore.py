@@ -145,7 +145,7 @@ def _reads(conn: Conn, ids: list[str]) -> dict[str, list[float]]:
         return int(queries.decision(conn, rng.choice(ids)) is not None)
 
     def many() -> int:
-        return len(served.by_ids(conn, rng.sample(ids, IDS)))
+        return len(served.by_ids(conn, rng.sample(ids, IDS), 2**62))
 
     conn.execute("ANALYZE score")
     return {

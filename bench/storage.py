@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 from bench import database
 from bench.given import Given
 from bench.report import Figure, Report, figure, say
-from tidegate.store import aggregates, alerts, connection, decisions, queries, traffic
+from tidegate.store import aggregates, alerts, connection, decisions, queries, stats, traffic
 from tidegate.store.alerts import AlertFilter
 from tidegate.store.queries import DecisionFilter
 from tidegate.store.traffic import Step
@@ -57,6 +57,13 @@ SELECT gen_random_uuid(), transaction_id, event_time, card_token, terminal_id, m
     amount_minor, currency, score, decision, reasons, model_version,
     CASE mod(row_number() OVER (), 10) WHEN 0 THEN 'open' ELSE 'closed' END, scored_at
 FROM score WHERE decision <> 'approve'
+"""
+# One in two hundred has a label, most of them a fraud's.
+MAKE_LABELS = """
+INSERT INTO label (transaction_id, labelled_at, source, fraud)
+SELECT transaction_id, event_time + interval '5 days', 'chargeback', mod(n, 2000) < 1800
+FROM (SELECT transaction_id, event_time, row_number() OVER () AS n FROM score) AS numbered
+WHERE mod(n, 200) = 0
 """
 SIZES = """
 SELECT pg_table_size('score'), pg_indexes_size('score'), octet_length(features)
@@ -116,6 +123,7 @@ def _fill(conn: Connection[Any], parts: list[Any], rows: int) -> None:
         conn.commit()
         say(f"  {min(rows, start + _AT_ONCE):,} rows are there")
     conn.execute(MAKE_ALERTS)
+    conn.execute(MAKE_LABELS)
     conn.commit()
     conn.autocommit = True
     conn.execute("ANALYZE score")
@@ -155,7 +163,11 @@ def _reads(rng: random.Random) -> dict[str, Read]:
     def of_terminal_hourly(conn: Connection[Any]) -> Sequence[object]:
         return traffic.terminal(conn, f"terminal-{rng.randrange(TERMINALS)}", Step.HOUR, **span)
 
+    def totals(conn: Connection[Any]) -> Sequence[object]:
+        return [stats.totals(conn)]
+
     return {
+        "totals": totals,
         "all decisions by hour": hourly,
         "a terminal's decisions by hour": of_terminal_hourly,
         "a page of alerts": alert_page,

@@ -239,8 +239,7 @@ class _Partition(StatefulSourcePartition[Step, bytes]):
         if missing:
             # Only when all that was sent is durable does an absent row say that it never came.
             yield from self._flight.durable(self._place.number - 1)
-            more = yield from answer(self._history.by_ids(missing))
-            more = _decided_before(more, now)
+            more = yield from answer(self._history.by_ids(missing, now))
             if len(more):
                 found.append(more)
         payments = Served.concat(found) if found else nothing_served()

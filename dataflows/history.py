@@ -65,9 +65,10 @@ class DatabaseHistory:
         """Payments with after < event time <= until (microseconds), by event time and id."""
         return self._ask(lambda conn: served.between(conn, after, until))
 
-    def by_ids(self, ids: Sequence[str]) -> Future[Served]:
-        """The payments with these ids as far as they are there."""
-        return self._ask(lambda conn: served.by_ids(conn, ids))
+    def by_ids(self, ids: Sequence[str], now: int) -> Future[Served]:
+        """The payments with these ids as far as they are there, of those decided before `now`
+        (stream time, microseconds)."""
+        return self._ask(lambda conn: served.by_ids(conn, ids, now))
 
     def away(self) -> str | None:
         """For how long the database has not answered, in words; None when it does."""

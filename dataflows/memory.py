@@ -61,12 +61,13 @@ class MemoryStore:
         ]
         return _done(_ordered(found))
 
-    def by_ids(self, ids: Sequence[str]) -> Future[Served]:
-        """The payments with these ids as far as they are kept."""
+    def by_ids(self, ids: Sequence[str], now: int) -> Future[Served]:
+        """The payments with these ids as far as they are kept, decided before `now`."""
         wanted = set(ids)
         found = []
         for _, _, part in self._parts:
-            rows = [row for row, name in enumerate(part.transaction_id) if name in wanted]
+            here = zip(part.transaction_id, part.stream_time.tolist(), strict=True)
+            rows = [row for row, (name, at) in enumerate(here) if at < now and name in wanted]
             if rows:
                 found.append(part.take(np.array(rows, np.int64)))
         return _done(_ordered(found))

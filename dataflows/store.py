@@ -51,5 +51,7 @@ class History(Protocol):
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until (microseconds), by event time and id."""
 
-    def by_ids(self, ids: Sequence[str]) -> Future[Served]:
-        """The payments with these ids as far as they are there."""
+    def by_ids(self, ids: Sequence[str], now: int) -> Future[Served]:
+        """The payments with these ids as far as they are there, of those decided before `now`
+        (stream time, microseconds): after a crash, some are known that this stream has yet to come
+        to."""

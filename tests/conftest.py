@@ -94,6 +94,16 @@ def timescale_database(timescale_server: str, _timescale_template: str) -> Itera
         yield url
 
 
+@pytest.fixture(params=["PostgreSQL", "TimescaleDB"])
+def either_database(request: pytest.FixtureRequest, postgres: str, _template: str) -> Iterator[str]:
+    """URL of a fresh database at the newest schema: for tests that are to run on both servers."""
+    if request.param == "TimescaleDB":
+        yield request.getfixturevalue("timescale_database")
+        return
+    with databases.fresh(postgres, _template) as url:
+        yield url
+
+
 @pytest.fixture
 def conn(database: str) -> Iterator[psycopg.Connection]:
     """A connection to a fresh database; what the test does not commit is rolled back."""

@@ -91,7 +91,9 @@ class Feedback:
             # At the very first, what is older is none of this stream's.
             after = until if self.known_to is None else self.known_to - self._maturity
             current.matured = self._history.between(after, max(after, until))
-            current.labelled = self._history.by_ids(current.asked)
+            # What was sent by now, and not what an earlier life stored beyond its last snapshot:
+            # the stream has yet to come to that, and its labels wait for it.
+            current.labelled = self._history.by_ids(current.asked, current.now + 1)
         assert current.labelled is not None
         if not (current.matured.done() and current.labelled.done()):
             return None

@@ -223,7 +223,9 @@ def test_history_answers_what_was_served(database: str) -> None:
         found = history.between(START, START + SECOND).result(10)
         assert found.transaction_id.tolist() == ["t0-1", "t1-0"]
         assert found.features.shape == (2, 2)
-        assert history.by_ids(["t1-1", "none"]).result(10).log_odds.tolist() == [1]
+        assert history.by_ids(["t1-1", "none"], START + 60 * SECOND).result(
+            10
+        ).log_odds.tolist() == [1]
         assert durable(history) == -1  # p1 has stored nothing
         writer.write("p1", [outcome(2)])
         writer.settle("p1")

@@ -27,7 +27,8 @@ def test_payments_come_by_event_time_and_id() -> None:
     found = store.between(START - 1, START + DAY).result()
     assert found.transaction_id.tolist() == ["a", "b", "d", "c", "e", "f"]
     assert found.log_odds.tolist() == [0, 0, 1, 0, 1, 1]
-    assert store.by_ids(["f", "nobody", "a"]).result().transaction_id.tolist() == ["a", "f"]
+    later = START + DAY
+    assert store.by_ids(["f", "nobody", "a"], later).result().transaction_id.tolist() == ["a", "f"]
 
 
 def test_a_span_is_open_at_its_start_and_closed_at_its_end() -> None:
@@ -55,7 +56,7 @@ def test_every_decision_is_told() -> None:
 
 def test_what_nobody_asks_for_any_more_is_let_go() -> None:
     store, _ = filled(keep=2 * HOUR)
-    assert store.by_ids(["a", "d"]).result().transaction_id.tolist() == ["d"]
+    assert store.by_ids(["a", "d"], START + DAY).result().transaction_id.tolist() == ["d"]
 
 
 def test_nothing_is_a_good_answer() -> None:

@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 
 import numpy as np
 
-from tidegate.schema import Features, Served, texts
+from tidegate.schema import DAY, Features, Served, texts
 from tidegate.store.connection import Conn, Micros, MicrosLoader
 
 BETWEEN = """
@@ -20,9 +20,16 @@ ORDER BY event_time, transaction_id COLLATE "C"
 BY_IDS = """
 SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds, stream_time
 FROM score
-WHERE transaction_id = ANY(%(ids)s)
+WHERE transaction_id = ANY(%(ids)s) AND event_time > %(after)s AND event_time <= %(until)s
+AND stream_time < %(now)s
 ORDER BY event_time, transaction_id COLLATE "C"
 """
+
+
+# Most labels are of payments that are not in the columnstore yet, or not for long. There an index
+# finds them; in the columnstore, what is looked through is unpacked, some .1 s a million decisions.
+_EVER = 2**62  # microseconds
+_AGES = (14 * DAY, 45 * DAY, 90 * DAY, _EVER)
 
 
 def between(conn: Conn, after: int, until: int) -> Served:
@@ -35,10 +42,26 @@ def between(conn: Conn, after: int, until: int) -> Served:
     return _read(conn, BETWEEN, {"after": Micros(after), "until": Micros(until)})
 
 
-def by_ids(conn: Conn, ids: Sequence[str]) -> Served:
-    """The transactions of these ids that are stored, ordered by time and then id; else as
-    `between`."""
-    return _read(conn, BY_IDS, {"ids": list(ids)})
+def by_ids(conn: Conn, ids: Sequence[str], now: int) -> Served:
+    """The transactions of these ids that were decided with a stream time before `now`
+    (microseconds since the epoch), ordered by time and then id; else as `between`.
+
+    Of an id that was used again after weeks, only the newer use is found: old ones are not looked
+    for once an id is there.
+    """
+    found: list[Served] = []
+    missing, until = set(ids), _EVER
+    for age in _AGES:
+        after = now - age
+        values = {"ids": sorted(missing), "now": Micros(now)}
+        part = _read(conn, BY_IDS, values | {"after": Micros(after), "until": Micros(until)})
+        if len(part) or not found:
+            found = [part, *(later for later in found if len(later))]
+        missing.difference_update(part.transaction_id.tolist())
+        if not missing:
+            break
+        until = after
+    return Served.concat(found)
 
 
 def _read(conn: Conn, query: LiteralString, parameters: dict[str, Any]) -> Served:

@@ -27,14 +27,10 @@ MakeDecisions = Callable[..., Decisions]
 START = 1_714_564_800 * SECOND  # 2024-05-01T12:00:00Z
 
 
-@pytest.fixture(params=[POSTGRESQL, TIMESCALE])
-def database(request: pytest.FixtureRequest, postgres: str, _template: str) -> Iterator[str]:
+@pytest.fixture
+def database(either_database: str) -> str:
     """URL of a fresh database at the newest schema, dropped after the test."""
-    if request.param == TIMESCALE:
-        yield request.getfixturevalue("timescale_database")
-    else:
-        with databases.fresh(postgres, _template) as url:
-            yield url
+    return either_database
 
 
 @pytest.fixture(params=[POSTGRESQL, TIMESCALE, COMMUNITY])

@@ -21,6 +21,7 @@ from tidegate.store.queries import DecisionFilter
 
 NOW = datetime.now(UTC)
 OLD = NOW.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=20)
+LATER = 2**62  # microseconds
 CARDS, TERMINALS = 7, 5
 
 
@@ -258,7 +259,7 @@ def test_reads_from_compressed_chunks_give_the_same_rows(community: Conn) -> Non
             community, DecisionFilter(card_token="card-3"), limit=100, after=after
         )
         assert [len(page) for page in (*pages, more)] == [100] * 5
-        found = served.by_ids(community, ["t-5", "t-1699", "t-2001", "none"])
+        found = served.by_ids(community, ["t-5", "t-1699", "t-2001", "none"], LATER)
         assert len(found.transaction_id) == 3
         return [
             *(*pages, more),

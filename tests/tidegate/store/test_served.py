@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.tidegate.store.conftest import START
 from tidegate.schema import DAY, SECOND, Decisions
 from tidegate.store import decisions, served
 from tidegate.store.connection import Conn
@@ -48,18 +49,44 @@ def test_equal_times_are_ordered_by_id_byte_by_byte(conn: Conn, decided: MakeDec
     decisions.write(conn, [decided(["zz"], start=0)])
     expected = ["zz", "10", "9", "B", "Z", "_", "a", "b", "é"]
     assert served.between(conn, *EVER).transaction_id.tolist() == expected
-    assert served.by_ids(conn, expected[::-1]).transaction_id.tolist() == expected
+    assert served.by_ids(conn, expected[::-1], START).transaction_id.tolist() == expected
 
 
 def test_ids_that_are_not_stored_are_left_out(conn: Conn, decided: MakeDecisions) -> None:
     decisions.write(conn, [decided(["t1", "t2", "t3"])])
-    found = served.by_ids(conn, ["t3", "nobody", "t1", "t1"])
+    found = served.by_ids(conn, ["t3", "nobody", "t1", "t1"], START)
     assert found.transaction_id.tolist() == ["t1", "t3"]
+
+
+def test_payments_of_any_age_are_found_by_their_ids(conn: Conn, decided: MakeDecisions) -> None:
+    ages = [-1, 0, 1, 13, 14, 15, 44, 45, 46, 90, 91, 5_000]
+    ids = [f"t{age}" for age in ages]
+    for name, age in zip(ids, ages, strict=True):
+        decisions.write(conn, [decided([name], start=START - age * DAY)])
+    found = served.by_ids(conn, ids, START + DAY)
+    assert found.transaction_id.tolist() == ids[::-1]
+    assert served.by_ids(conn, ["t5000"], START).transaction_id.tolist() == ["t5000"]
+
+
+def test_what_was_decided_later_is_not_found_yet(conn: Conn, decided: MakeDecisions) -> None:
+    decisions.write(conn, [decided(["t1"], start=START)])  # its stream time is a second before
+    assert len(served.by_ids(conn, ["t1"], START - SECOND)) == 0
+    assert len(served.by_ids(conn, ["t1"], START - SECOND + 1)) == 1
+
+
+def test_of_an_id_that_was_used_again_the_newer_use_before_now_is_found(
+    conn: Conn, decided: MakeDecisions
+) -> None:
+    for age in (100, 50, 0):
+        decisions.write(conn, [decided(["t1"], start=START - age * DAY)])
+    for now, age in ((START, 0), (START - DAY, 50), (START - 60 * DAY, 100)):
+        (at,) = served.by_ids(conn, ["t1"], now).event_time.tolist()
+        assert at == START - age * DAY
 
 
 @pytest.mark.parametrize("ids", [[], ["nobody"]])
 def test_no_rows_are_empty_columns(conn: Conn, ids: list[str]) -> None:
-    rows = served.by_ids(conn, ids)
+    rows = served.by_ids(conn, ids, START)
     assert len(rows) == 0
     assert rows.features.shape == (0, 0)
     assert rows.event_time.dtype == rows.log_odds.dtype == np.int64
