@@ -121,14 +121,26 @@ def _pglite() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def _community() -> bool:
+    """Whether a server is given that has the community edition."""
+    if not (given := os.environ.get(TIMESCALE_URL)):
+        return False
+    with databases.fresh(given, None) as url, psycopg.connect(url) as conn:
+        conn.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        (edition,) = conn.execute("SHOW timescaledb.license").fetchone() or ("",)
+    return bool(edition == "timescale")
+
+
 @pytest.fixture
-def timescale(request: pytest.FixtureRequest) -> Iterator[str]:
-    """URL of an empty database in which TimescaleDB can be used: the given server's, else PGlite's.
+def timescale(request: pytest.FixtureRequest, _community: bool) -> Iterator[str]:
+    """URL of an empty database in which the community edition can be used: of the given server if
+    it has it, else PGlite's.
 
     PGlite has one session for all connections, wants `prepare_threshold=None` and dies of COPY
     FROM.
     """
-    if os.environ.get(TIMESCALE_URL):
+    if _community:
         yield request.getfixturevalue("empty_database")
         return
     url: str = request.getfixturevalue("_pglite")
