@@ -21,6 +21,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from bench.given import Given
 from bench.report import Report, figure, say
 from dataflows.evaluate import Scored, evaluate
+from models.bins import BOOK as BOOK_FEATURES
 from tidegate.readers import TransactionFile
 from tidegate.schema import DAY, Bools, Ints, Texts, to_micros
 
@@ -43,6 +44,9 @@ def bench(given: Given) -> Report:
     seconds = perf_counter() - begin
     card = np.array([cards[name] for name in scored.transaction_id], dtype=object)
     auc, ap, cp = judge(scored, card, _day(START))
+    say("  again with the book's features alone")
+    fewer = evaluate([given.data], delay_days=DELAY_DAYS, bins=BOOK_FEATURES)
+    few_auc, few_ap, few_cp = judge(fewer, card, _day(START))
     figures = [
         figure("area under the ROC curve", [auc], ""),
         *(
@@ -50,6 +54,9 @@ def bench(given: Given) -> Report:
             for name, book in BOOK.items()
         ),
         figure(f"card precision@{CARDS}", [cp], ""),
+        figure("with the book's features: area under the ROC curve", [few_auc], ""),
+        figure("with the book's features: average precision", [few_ap], "", few_ap / ap, "all"),
+        figure(f"with the book's features: card precision@{CARDS}", [few_cp], ""),
         figure("whole evaluation", [seconds], "seconds"),
         figure("whole evaluation", [len(scored.score) / seconds], "rows a second"),
     ]

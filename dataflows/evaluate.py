@@ -18,6 +18,7 @@ from dataflows.routes import Routes
 from dataflows.scoring import Plan, build
 from dataflows.sink import OutcomeSink
 from dataflows.store import partitions
+from models.bins import DEFAULT, Bins
 from models.policy import Policy
 from tidegate.readers import TransactionFile
 from tidegate.schema import DAY, Bools, Decisions, Ints, Labels, Texts, nothing, texts
@@ -43,6 +44,7 @@ def evaluate(
     *,
     delay_days: float = 7.0,
     currency: str | None = None,
+    bins: tuple[Bins, ...] = DEFAULT,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Scored:
     """Streams history through profiles, model and learning in the order of event time; every label
@@ -65,7 +67,7 @@ def evaluate(
     store = MemoryStore(partitions(keys), delay + 2 * DAY, scored)
     given = Input(files, LabelBook(labels), None, delay, drain=False)
     source = FileSource(given, store, threading.Event())
-    execute(build(source, OutcomeSink(keys, store), Plan(1, Policy(), delay_days)))
+    execute(build(source, OutcomeSink(keys, store), Plan(1, Policy(), delay_days, bins)))
     ids = np.concatenate([nothing(0), *(part.batch.transaction_id for part in parts)])
     return Scored(
         ids,

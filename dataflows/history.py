@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from dataflows.link import Link
 from dataflows.messages import Marks
+from models.features import WIDTH
 from tidegate.schema import Served
 from tidegate.store import progress, served
 from tidegate.store.connection import Conn
@@ -63,12 +64,12 @@ class DatabaseHistory:
 
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until (microseconds), by event time and id."""
-        return self._ask(lambda conn: served.between(conn, after, until))
+        return self._ask(lambda conn: served.between(conn, after, until, WIDTH))
 
     def by_ids(self, ids: Sequence[str], now: int) -> Future[Served]:
         """The payments with these ids as far as they are there, of those decided before `now`
         (stream time, microseconds)."""
-        return self._ask(lambda conn: served.by_ids(conn, ids, now))
+        return self._ask(lambda conn: served.by_ids(conn, ids, now, WIDTH))
 
     def away(self) -> str | None:
         """For how long the database has not answered, in words; None when it does."""

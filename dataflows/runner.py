@@ -41,7 +41,7 @@ from tidegate.exporter import Check, serve
 from tidegate.readers import LabelFile, UnreadableFile
 from tidegate.schema import DAY, Labels, nothing
 from tidegate.settings import Kafka, Topics
-from tidegate.store import connection, progress
+from tidegate.store import connection, models, progress
 from tidegate.store.lease import AnotherCluster
 
 __all__ = ["KNOWN", "Run", "RunFailed", "read_input", "run", "run_worker", "work"]
@@ -221,6 +221,8 @@ def work(
 def _take_generation(given: Run, fresh: bool) -> int:
     with connection.connect(given.database_url, application_name="tidegate-start") as conn:
         generation = progress.take_generation(conn)
+        policy = given.plan.policy
+        models.write_policy(conn, policy.version, policy.content)
         if fresh:  # whatever an earlier store had written no longer says how far this one is
             for partition in partitions(Routes(given.shards).keys):
                 progress.begin(conn, generation, partition, None)

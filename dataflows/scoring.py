@@ -23,6 +23,7 @@ from dataflows.live.slots import Keyed
 from dataflows.messages import Outcome, Step
 from dataflows.routes import Routes
 from dataflows.steps import CardStep, LearnStep, ScoreStep, TerminalStep
+from models.bins import DEFAULT, Bins
 from models.policy import Policy
 
 FLOW = "tidegate"
@@ -37,11 +38,13 @@ FROM_KAFKA = ("slots", "order", *_STATEFUL)
 @dataclass(frozen=True)
 class Plan:
     """What the flow is built with, beside its ends. shards: fixed for the life of a recovery
-    store. maturity_days: when silence counts as genuine."""
+    store. maturity_days: when silence counts as genuine. bins: the features that the champion
+    learns from, and where it cuts them."""
 
     shards: int
     policy: Policy
     maturity_days: float
+    bins: tuple[Bins, ...] = DEFAULT
 
 
 def build(source: Source[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) -> Dataflow:
@@ -75,6 +78,9 @@ def _score(stream: Stream[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) ->
     def terminals(state: bytes | None) -> TerminalStep:
         return TerminalStep(state, plan.shards, plan.maturity_days)
 
+    def learn(state: bytes | None) -> LearnStep:
+        return LearnStep(state, plan.bins)
+
     def score(state: bytes | None) -> ScoreStep:
         return ScoreStep(state, plan.policy)
 
@@ -87,7 +93,7 @@ def _score(stream: Stream[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) ->
     with_terminal = op.stateful_batch("terminals", terminal_work, terminals)
 
     lessons = op.map("lessons", stream, route.lessons)
-    learned = op.stateful_batch("learn", lessons, LearnStep)
+    learned = op.stateful_batch("learn", lessons, learn)
     releases = op.flat_map("releases", learned, route.releases)
 
     to_score: Any = op.merge("to_score", with_terminal, releases)

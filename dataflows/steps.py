@@ -27,9 +27,10 @@ from dataflows.messages import (
     joined,
 )
 from dataflows.reused import reused
+from models.bins import Bins
 from models.cards import CardProfiles
 from models.champion import served_probability
-from models.features import CARD_COLUMNS, TERMINAL_COLUMNS, empty, hundredths
+from models.features import CARD_COLUMNS, TERMINAL_COLUMNS, columns_of, empty, hundredths
 from models.learner import Learner
 from models.policy import Policy
 from models.portable import pack, unpack
@@ -54,6 +55,15 @@ W = TypeVar("W")
 Emitted: TypeAlias = tuple[Iterable[W], bool]
 
 VERSION = 1
+
+# What of a model's quality Prometheus is told.
+_SHOWN = {
+    "average_precision_7d": metrics.MODEL_AVERAGE_PRECISION,
+    "recall_1pct_7d": metrics.MODEL_RECALL,
+    "card_precision_100_7d": metrics.MODEL_CARD_PRECISION,
+    "log_loss_7d": metrics.MODEL_LOG_LOSS,
+    "calibration_7d": metrics.MODEL_CALIBRATION,
+}
 
 
 class Remembering(StatefulBatchLogic[V, W, bytes]):
@@ -194,13 +204,13 @@ class TerminalStep(Remembering[TerminalWork | TerminalNews, Scorable]):
 class LearnStep(Remembering[Lesson, Release | Outcome]):
     """Learns what became known, and releases a version before each step is scored."""
 
-    def __init__(self, state: bytes | None) -> None:
+    def __init__(self, state: bytes | None, bins: tuple[Bins, ...]) -> None:
         if state is None:
-            self._learner = Learner()
+            self._learner = Learner(bins)
             self._steps: Lockstep[Lesson] = Lockstep(1)
         else:
             arrays = unpack("learn", VERSION, state)
-            self._learner = Learner.load(arrays["learner"].tobytes())
+            self._learner = Learner.load(arrays["learner"].tobytes(), bins)
             self._steps = Lockstep(1, int(arrays["next"][0]))
 
     def on_batch(self, values: list[Lesson]) -> Emitted[Release | Outcome]:
@@ -214,8 +224,8 @@ class LearnStep(Remembering[Lesson, Release | Outcome]):
         version = self._learner.model_version() if changed or lesson.number == 0 else None
         measured = tuple(self._learner.measure(lesson.now))
         for metric in measured:
-            if metric.metric == "average_precision_7d":
-                metrics.MODEL_AVERAGE_PRECISION.labels(metric.name).set(metric.value)
+            if gauge := _SHOWN.get(metric.metric):
+                gauge.labels(metric.name).set(metric.value)
         return Release(lesson.number, version), Outcome(lesson.number, metrics=measured)
 
     def dump(self) -> bytes:
@@ -267,7 +277,7 @@ class ScoreStep(Remembering[Scorable | Release, Outcome]):
     def _decide(self, rows: Scorable) -> Decisions:
         model = self._model
         assert model is not None  # the first step comes with a version
-        picked = model.layout.indices(rows.features)
+        picked = model.layout.indices(rows.features[:, columns_of(model.layout.features)])
         log_odds = model.sum(picked)
         decision = self._policy.decide(log_odds)
         reasons = texts([[]] * len(decision))

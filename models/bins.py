@@ -1,7 +1,8 @@
 """Where the champion cuts each feature, and which cuts its crosses see.
 
 Fixed by knowledge of payments, not by quantiles: the shares of frauds at terminals are all zero in
-a stream's first weeks, and quantiles frozen then never see the rest.
+a stream's first weeks, and quantiles frozen then never see the rest. Of features that say nearly
+the same, one is crossed: crosses cost time and, with few frauds, precision (docs/models.md).
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ DEFAULT = (
     Bins("card_count_1d", (0.5, 1.5, 2.5, 3.5, 4.5, 6.5, 9.5, 14.5), (0.5, 1.5, 3.5, 6.5)),
     Bins("card_count_7d", (0.5, 3.5, 7.5, 12.5, 18.5, 25.5, 35.5, 50.5)),
     Bins("card_count_30d", (0.5, 5.5, 15.5, 30.5, 50.5, 70.5, 90.5, 120.5, 200.5)),
-    Bins("card_ratio_1d", _RATIO, _RATIO_COARSE),
-    Bins("card_ratio_7d", _RATIO, _RATIO_COARSE),
+    Bins("card_ratio_1d", _RATIO),
+    Bins("card_ratio_7d", _RATIO),
     Bins("card_ratio_30d", _RATIO, _RATIO_COARSE),
     Bins("card_deviation",
          (-2, -1.5, -1, -0.5, 0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4),
@@ -59,7 +60,7 @@ DEFAULT = (
     Bins("card_terminals_1d", _FEW, (1.5, 3.5)),
     Bins("card_new_terminal", (0.5,), (0.5,)),
     Bins("card_age_days", (0, 1, 3, 7, 14, 30, 60)),
-    Bins("card_frauds_30d", (0.5, 1.5, 2.5, 3.5, 5.5, 6.5, 8.5, 12.5), (0.5, 1.5, 3.5, 6.5)),
+    Bins("card_frauds_30d", (0.5, 1.5, 2.5, 3.5, 5.5, 6.5, 8.5, 12.5)),
     Bins("card_fraud_age_days",
          (-0.5, 5.5, 6.5, 7.5, 8.5, 9.5, 11.5, 14.5, 17.5, 21.5, 28.5),
          (-0.5, 7.5, 9.5, 13.5, 20.5)),
@@ -69,12 +70,12 @@ DEFAULT = (
     Bins("terminal_count_7d", (0.5, 2.5, 5.5, 8.5, 12.5, 20.5, 40.5)),
     Bins("terminal_count_30d", (0.5, 5.5, 15.5, 25.5, 35.5, 50.5, 100.5)),
     Bins("terminal_ratio_30d", (0, 0.2, 0.5, 0.8, 1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 10)),
-    Bins("terminal_share_1d", _SHARE, (-0.5, 1e-6, 0.3, 0.8)),
-    Bins("terminal_share_7d", _SHARE, (-0.5, 1e-6, 0.1, 0.25, 0.5, 0.8)),
+    Bins("terminal_share_1d", _SHARE),
+    Bins("terminal_share_7d", _SHARE),
     Bins("terminal_share_30d", _SHARE, (-0.5, 1e-6, 0.05, 0.15, 0.3, 0.6)),
     Bins("terminal_frauds_1d", _FRAUDS),
-    Bins("terminal_frauds_7d", _FRAUDS, (0.5, 1.5, 3.5, 6.5)),
-    Bins("terminal_frauds_30d", _FRAUDS, (0.5, 1.5, 4.5, 12.5)),
+    Bins("terminal_frauds_7d", _FRAUDS),
+    Bins("terminal_frauds_30d", _FRAUDS),
     Bins("terminal_labelled_30d", (0.5, 3.5, 8.5, 15.5, 25.5, 40.5, 80.5)),
     Bins("terminal_episode_days",
          (-0.5, 6.5, 8.5, 10.5, 12.5, 14.5, 17.5, 20.5, 24.5, 27.5, 28.5, 29.5, 31.5, 34.5),
@@ -83,5 +84,27 @@ DEFAULT = (
          (-0.5, 5.5, 6.5, 7.5, 8.5, 9.5, 11.5, 14.5, 21.5, 28.5), (-0.5, 7.5, 8.5, 10.5, 14.5)),
     Bins("terminal_genuine_since",
          (-0.5, 0.5, 1.5, 2.5, 3.5, 5.5, 8.5, 15.5), (-0.5, 0.5, 1.5, 3.5, 8.5)),
+    Bins("card_unusual_1d", (0.5, 1.5, 2.5), (0.5, 1.5)),
+    Bins("card_unusual_7d", (0.5, 1.5, 2.5, 3.5, 5.5), (0.5, 1.5, 3.5)),
+    Bins("card_unusual_14d", (0.5, 1.5, 2.5, 3.5, 5.5, 8.5)),
+    Bins("card_unusual_age_days", (-0.5, 0.5, 1, 2, 3, 4, 6, 8, 11, 15, 22)),
+    Bins("card_ratio_drawn",
+         (0.2, 0.5, 0.8, 1, 1.25, 1.5, 1.75, 2, 2.25, 2.5, 2.75, 3, 3.25, 3.5, 4, 4.5, 5, 6, 8,
+          12)),
+)
+# The fifteen features of the handbook alone (chapter 3), its means as ratios; for comparison.
+_BOOK_SHARE = (-0.5, 1e-6, 0.05, 0.15, 0.3, 0.6, 0.8)
+_CROSSED = {
+    **{f"card_ratio_{window}": _RATIO_COARSE for window in ("1d", "7d", "30d")},
+    **{f"terminal_share_{window}": _BOOK_SHARE for window in ("1d", "7d", "30d")},
+}
+BOOK = tuple(
+    Bins(bins.feature, bins.edges, _CROSSED.get(bins.feature, bins.coarse))
+    for bins in DEFAULT
+    if bins.feature in {
+        "amount", "weekend", "night",
+        *(f"{what}_{window}" for what in ("card_count", "card_ratio", "terminal_count",
+                                          "terminal_share") for window in ("1d", "7d", "30d")),
+    }
 )
 # fmt: on

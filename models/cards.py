@@ -10,11 +10,18 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from models.features import CARD, PAYMENT, ratio
+from models.features import CARD, CARD_LATER, DRAWN, PAYMENT, USUAL_AMOUNT, ratio
 from models.profiles import Profiles
 from tidegate.schema import DAY, HOUR, SECOND, Batch, Examples, Ints, Texts
 
-REMEMBERED = 16  # last payments whose terminals a card remembers
+REMEMBERED = 16  # last payments whose terminals a card remembers, and last unusual ones
+
+# A payment is unusual for its card beyond so many times its mean of 30 days, of so many payments.
+UNUSUAL_RATIO = 3.0
+UNUSUAL_COUNT = 3
+_RATIO = (PAYMENT + CARD).index("card_ratio_30d")
+_COUNT = (PAYMENT + CARD).index("card_count_30d")
+_NEVER = -(2**62)
 
 # Amounts enter the mean and spread of logarithms as the number of the 32nd of a factor of two that
 # they fall into: whole numbers, so that sums do not depend on the order or the machine.
@@ -34,13 +41,15 @@ class CardProfiles(Profiles):
         ("log_sum", (), np.int64, 0),
         ("log_squares", (), np.int64, 0),
         ("terminals", (REMEMBERED,), np.int64, 0),  # hashes
-        ("terminal_times", (REMEMBERED,), np.int64, -(2**62)),
+        ("terminal_times", (REMEMBERED,), np.int64, _NEVER),
+        ("unusual", (), np.int64, 0),  # payments so far
+        ("unusual_times", (REMEMBERED,), np.int64, _NEVER),
     )
 
     @classmethod
     def width(cls) -> int:
         """How many features `observe` gives."""
-        return len(PAYMENT) + len(CARD)
+        return len(PAYMENT) + len(CARD) + len(CARD_LATER)
 
     def _names_in(self, batch: Batch) -> Texts:
         return batch.card_token
@@ -74,11 +83,25 @@ class CardProfiles(Profiles):
             np.where(known, np.maximum(at - first, 0) / DAY, -1),
             frauds,
             fraud_age,
+            *self._unusual(entities, at),
+            paid * (DRAWN + count[:, 4]) / (DRAWN * USUAL_AMOUNT + total[:, 4]),
         )
         return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
 
-    def _absorb(self, entities: Ints, at: Ints, batch: Batch, amount: Ints, rows: Ints) -> None:
+    def _absorb(
+        self,
+        entities: Ints,
+        at: Ints,
+        batch: Batch,
+        amount: Ints,
+        rows: Ints,
+        read: npt.NDArray[np.float64],
+    ) -> None:
         extra = self._extra
+        large = (read[:, _RATIO] > UNUSUAL_RATIO) & (read[:, _COUNT] >= UNUSUAL_COUNT)
+        unusual = entities[large]
+        extra["unusual_times"][unusual, extra["unusual"][unusual] % REMEMBERED] = at[large]
+        extra["unusual"][unusual] += 1
         first, payments = extra["first"][entities], extra["payments"][entities]
         extra["first"][entities] = np.where(first < 0, at, np.minimum(first, at))
         step = _log_step(amount[rows])
@@ -106,7 +129,7 @@ class CardProfiles(Profiles):
         """Distinct terminals of the last day, and whether this one is not remembered at all."""
         terminals = self._extra["terminals"][entities]
         times = self._extra["terminal_times"][entities]
-        ever = times > -(2**62)
+        ever = times > _NEVER
         age = at[:, None] - times
         recent = ever & (age >= 0) & (age < DAY)
         # Times far apart cannot occur in `recent`, so one value may stand for all that is not.
@@ -123,6 +146,17 @@ class CardProfiles(Profiles):
         newest = np.where(bad, age, np.iinfo(np.int64).max).min(axis=1)
         count = (frauds * (age < self._maturity + 30)).sum(axis=1)
         return np.where(bad.any(axis=1), newest, -1), count
+
+    def _unusual(
+        self, entities: Ints, at: Ints
+    ) -> tuple[Ints, Ints, Ints, npt.NDArray[np.float64]]:
+        """Unusual payments of the last 1, 7 and 14 days, and days since the last, -1 for none."""
+        times = self._extra["unusual_times"][entities]
+        age = at[:, None] - times
+        past = (times > _NEVER) & (age >= 0)
+        one, seven, fourteen = ((past & (age < days * DAY)).sum(axis=1) for days in (1, 7, 14))
+        newest = np.where(past, age, np.iinfo(np.int64).max).min(axis=1)
+        return one, seven, fourteen, np.where(past.any(axis=1), newest / DAY, -1.0)
 
 
 _NOWHERE = np.iinfo(np.int64).max

@@ -8,6 +8,8 @@ the amount against the card's own logarithmic mean and spread is a plain z-score
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -53,12 +55,32 @@ TERMINAL = (
     "terminal_genuine_since",  # payments labelled genuine after the day of its last fraud
 )
 
-NAMES = PAYMENT + CARD + TERMINAL
+# Hundredths of the major unit: what an amount is compared with while there is no other, as if every
+# card had made DRAWN payments of it.
+USUAL_AMOUNT = 5_000
+DRAWN = 4
+
+# Of the card too, but younger. Decisions are stored with their features in the order of NAMES, so a
+# new feature goes to the end, and what was stored before it was thought of is missing it, no more.
+CARD_LATER = (
+    "card_unusual_1d",  # payments of the card's last day that were unusually large for it, below
+    "card_unusual_7d",
+    "card_unusual_14d",
+    "card_unusual_age_days",  # since its last unusually large payment
+    "card_ratio_drawn",  # amount over the card's mean of 30 days, drawn to USUAL_AMOUNT while young
+)
+
+NAMES = PAYMENT + CARD + TERMINAL + CARD_LATER
 WIDTH = len(NAMES)
 COLUMN = {name: column for column, name in enumerate(NAMES)}
 
-CARD_COLUMNS = slice(0, len(PAYMENT) + len(CARD))
-TERMINAL_COLUMNS = slice(CARD_COLUMNS.stop, WIDTH)
+CARD_COLUMNS = np.array([COLUMN[name] for name in PAYMENT + CARD + CARD_LATER])
+TERMINAL_COLUMNS = np.array([COLUMN[name] for name in TERMINAL])
+
+
+def columns_of(names: Iterable[str]) -> Ints:
+    """Where these features are among `NAMES`. Raises KeyError of the first that is not."""
+    return np.array([COLUMN[name] for name in names], np.int64)
 
 
 def hundredths(batch: Batch) -> Ints:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.bins import DEFAULT, Bins
 from models.champion import Champion
+from models.features import columns_of
 from models.portable import pack, unpack
 from models.published import Published
 from models.quality import Quality
@@ -22,8 +24,9 @@ VERSION = 1
 class Learner:
     """The champion in training: weights, the sums behind its steps, and how good it was."""
 
-    def __init__(self) -> None:
-        self._model = Champion()
+    def __init__(self, bins: tuple[Bins, ...] = DEFAULT) -> None:
+        self._model = Champion(bins)
+        self._columns = columns_of(b.feature for b in bins)
         self._quality = Quality()
         self._known_to = 0
         self._measured = 0  # the day that metrics were last given for
@@ -46,7 +49,7 @@ class Learner:
         self._quality.count(examples)
         for start in range(0, len(examples), BATCH):
             part = slice(start, start + BATCH)
-            picked = self._model.indices(examples.features[part])
+            picked = self._model.indices(examples.features[part][:, self._columns])
             self._model.learn_rows(picked, examples.fraud[part], examples.weight[part])
         self._published = self._model.publish()
         return True
@@ -80,11 +83,11 @@ class Learner:
         return pack("learner", VERSION, arrays)
 
     @classmethod
-    def load(cls, data: bytes) -> Learner:
-        """What `dump` wrote. Raises BadState when the bytes are damaged."""
+    def load(cls, data: bytes, bins: tuple[Bins, ...] = DEFAULT) -> Learner:
+        """What `dump` wrote. Raises BadState when the bytes are damaged, or are of other bins."""
         arrays = unpack("learner", VERSION, data)
-        learner = cls()
-        learner._model = Champion.load(arrays.pop("model").tobytes())
+        learner = cls(bins)
+        learner._model = Champion.load(arrays.pop("model").tobytes(), bins)
         learner._known_to, learner._measured = arrays.pop("times").tolist()
         learner._quality.load(arrays)
         learner._published = learner._model.publish()

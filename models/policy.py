@@ -32,10 +32,24 @@ class Policy:
             )
 
     @cached_property
+    def content(self) -> str:
+        """What this policy does, as text that `parse` understands: it is stored, so that a
+        decision can be made again years later."""
+        return f"thresholds {float(self.review)!r} {float(self.decline)!r}"
+
+    @cached_property
     def version(self) -> str:
-        """A short name of what this policy does: equal policies have equal names."""
-        text = f"thresholds {float(self.review)!r} {float(self.decline)!r}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """A short name of the content: equal policies have equal names."""
+        return hashlib.sha256(self.content.encode()).hexdigest()[:16]
+
+    @classmethod
+    def parse(cls, content: str) -> Policy:
+        """The policy of a content. Raises ValueError where it is none of this release."""
+        match content.split():
+            case ["thresholds", review, decline]:
+                return cls(float(review), float(decline))
+            case _:
+                raise ValueError(f"not a policy that this release knows: {content!r}")
 
     def decide(self, log_odds: Ints) -> npt.NDArray[np.int8]:
         """A `Decision` for each row of log-odds in units of 1/ONE."""

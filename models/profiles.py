@@ -63,9 +63,10 @@ class Profiles(ABC):
         def step(rows: Ints) -> None:
             those, at = entities[rows], batch.event_time[rows]
             self._renew(those, at)
-            result[rows] = self._read(those, at, batch, amount, rows)
+            read = self._read(those, at, batch, amount, rows)
+            result[rows] = read
             self._rings.add(those, at, amount[rows])
-            self._absorb(those, at, batch, amount, rows)
+            self._absorb(those, at, batch, amount, rows, read)
             self._last[those] = np.maximum(self._last[those], at)
 
         if len(batch):
@@ -111,6 +112,9 @@ class Profiles(ABC):
         profiles._names = Entities.load(arrays.pop("names_bytes"), arrays.pop("names_lengths"))
         for name, array in arrays.items():
             profiles._set(name, array)
+        for name in profiles._extra.keys() - arrays.keys():  # younger than the state
+            fresh = grown(profiles._extra[name], len(profiles._last), profiles._fill(name))
+            profiles._set(name, fresh)
         return profiles
 
     @classmethod
@@ -129,8 +133,16 @@ class Profiles(ABC):
         self, entities: Ints, at: Ints, batch: Batch, amount: Ints, rows: Ints
     ) -> npt.NDArray[np.float64]: ...
 
-    def _absorb(self, entities: Ints, at: Ints, batch: Batch, amount: Ints, rows: Ints) -> None:
-        """Takes in what is not in the rings."""
+    def _absorb(
+        self,
+        entities: Ints,
+        at: Ints,
+        batch: Batch,
+        amount: Ints,
+        rows: Ints,
+        read: npt.NDArray[np.float64],
+    ) -> None:
+        """Takes in what is not in the rings. read: the features that the rows were given."""
         return  # nothing, for a kind without EXTRA
 
     def _renew(self, entities: Ints, at: Ints) -> None:

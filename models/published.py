@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bins import Bins
-from models.layout import Indices, Layout, layout_of
+from models.layout import Indices, Layout, layout_of, total
 from models.portable import BadState, pack, unpack
 from tidegate.schema import Features, Ints
 
@@ -67,15 +67,15 @@ class Published:
 
     def sum(self, picked: Indices) -> Ints:
         """Log-odds of rows whose weights were picked before."""
-        total: Ints = self.weights[picked].sum(axis=1, dtype=np.int64) + self.intercept
-        return total
+        log_odds: Ints = total(self._padded, picked) + self.intercept
+        return log_odds
 
     def contributions(self, picked: Indices) -> Ints:
         """What each feature adds to the log-odds beyond its mean, (rows, features), in 1/ONE.
 
         A cross is shared by its two features in equal parts, an odd unit going to the first, so
         that the contributions of a row add up to its log-odds less `baseline`."""
-        centred = self.weights[picked].astype(np.int64) - self.means
+        centred = self._padded[picked].astype(np.int64) - self.means
         count = len(self.bins)
         result = centred[:, :count].copy()
         crossed = centred[:, count:]
@@ -85,6 +85,11 @@ class Published:
             result[:, number] += (crossed - half)[:, left == number].sum(axis=1)
             result[:, number] += half[:, right == number].sum(axis=1)
         return result
+
+    @cached_property
+    def _padded(self) -> npt.NDArray[np.int32]:
+        """The weights, and the 0 that missing values pick."""
+        return np.append(self.weights, np.int32(0))
 
     @property
     def baseline(self) -> int:

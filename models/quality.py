@@ -1,19 +1,23 @@
 """How good a model's scores were, from counts of scores by outcome: bounded memory, any stream.
 
 Each payment is counted once its outcome is known, with the score that was served for it before,
-so every figure is prequential: tested first, learned from after.
+so every figure is prequential: tested first, learned from after (Gama, Sebastião, Rodrigues, *On
+evaluating stream learning algorithms*, Machine Learning 90, 2013).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models.published import ONE
+from models.topcards import TopCards
 from tidegate.schema import DAY, Examples, Ints, Metric, View
 
+REVIEWED = 0.01  # share of payments that is taken to be looked at, for the recall
 _BINS = 2048
 _REACH = 16 * ONE  # log-odds beyond are counted at the end of the scale
 _WEEK = 7
@@ -29,6 +33,10 @@ class Quality:
     def __init__(self) -> None:
         self._all = np.zeros((2, _BINS), np.int64)
         self._days = np.zeros((_WEEK, 2, _BINS), np.int64)
+        # Log loss and expected frauds of the days, in 1/ONE: whole numbers, so that a correction
+        # takes back exactly what was added.
+        self._sums = np.zeros((_WEEK, 2), np.int64)
+        self._cards = TopCards(_WEEK)
         self._day = -1  # the newest, of which payments are counted
 
     def count(self, examples: Examples) -> None:
@@ -38,24 +46,36 @@ class Quality:
             return
         days = examples.event_time // DAY
         self._turn(int(days.max()))
-        place = np.clip((examples.log_odds + _REACH) * _BINS // (2 * _REACH), 0, _BINS - 1)
         again = (examples.before != View.UNKNOWN) & (examples.before != examples.fraud)
-        fraud = examples.fraud.astype(np.int64)
-        self._add(days, fraud, place, 1)
-        self._add(days[again], examples.before[again].astype(np.int64), place[again], -1)
+        self._add(days, examples.fraud.astype(np.int64), examples.log_odds, 1)
+        self._add(
+            days[again], examples.before[again].astype(np.int64), examples.log_odds[again], -1
+        )
+        self._cards.count(days, examples.card_token, examples.log_odds, examples.fraud, again)
 
     def metrics(self, name: str, at: int) -> list[Metric]:
-        """Average precision of everything so far, and of the payments of the last seven days whose
-        outcome is known; none before the first fraud."""
-        result = []
-        for metric, counts in (
-            ("average_precision", self._all),
-            ("average_precision_7d", self._days.sum(axis=0)),
-        ):
-            if counts[1].sum() > 0:
-                value = average_precision(counts[0], counts[1])
-                result.append(Metric(name, metric, at, value, int(counts.sum())))
-        return result
+        """What there is to say of the model; nothing before the first fraud.
+
+        `average_precision` of everything so far; and, `_7d` of the payments of the last seven days
+        whose outcome is known, `_1d` of those of the last whole day: average precision, recall if
+        the highest `REVIEWED` of them are looked at, log loss, calibration (frauds expected over
+        frauds found) and card precision@100.
+        """
+        found = list(self._ranking("", self._all, at, name))[:1]
+        week = [self._day - back for back in range(_WEEK - 1, -1, -1)]
+        # The newest day has only begun.
+        for suffix, days in (("_7d", week), ("_1d", week[-2:-1])):
+            slots = [day % _WEEK for day in days]
+            counts, sums = self._days[slots].sum(axis=0), self._sums[slots].sum(axis=0)
+            found += self._ranking(suffix, counts, at, name)
+            rows, frauds = int(counts.sum()), int(counts[1].sum())
+            if frauds:
+                loss, expected = (sums / ONE).tolist()
+                cards = self._cards.precision(days)
+                found.append(Metric(name, f"log_loss{suffix}", at, loss / rows, rows))
+                found.append(Metric(name, f"calibration{suffix}", at, expected / frauds, rows))
+                found.append(Metric(name, f"card_precision_100{suffix}", at, cards, rows))
+        return found
 
     @property
     def known(self) -> tuple[int, int]:
@@ -64,21 +84,44 @@ class Quality:
 
     def dump(self) -> dict[str, npt.NDArray[Any]]:
         """The counts as plain arrays."""
-        return {"all": self._all, "days": self._days, "day": np.array([self._day])}
+        counted = {
+            "all": self._all,
+            "days": self._days,
+            "sums": self._sums,
+            "day": np.array([self._day]),
+        }
+        return counted | self._cards.dump()
 
     def load(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """What `dump` gave."""
-        self._all, self._days = arrays["all"], arrays["days"]
+        self._all, self._days, self._sums = arrays["all"], arrays["days"], arrays["sums"]
         self._day = int(arrays["day"][0])
+        self._cards.load(arrays)
 
-    def _add(self, days: Ints, outcome: Ints, place: Ints, number: int) -> None:
+    def _ranking(self, suffix: str, counts: Ints, at: int, name: str) -> Iterator[Metric]:
+        if counts[1].any():
+            rows = int(counts.sum())
+            precision = average_precision(counts[0], counts[1])
+            yield Metric(name, f"average_precision{suffix}", at, precision, rows)
+            yield Metric(name, f"recall_1pct{suffix}", at, recall(counts[0], counts[1]), rows)
+
+    def _add(self, days: Ints, outcome: Ints, log_odds: Ints, number: int) -> None:
+        log_odds = np.clip(log_odds, -_REACH, _REACH - 1)
+        place = (log_odds + _REACH) * _BINS // (2 * _REACH)
         np.add.at(self._all, (outcome, place), number)
         held = days > self._day - _WEEK
-        np.add.at(self._days, (days[held] % _WEEK, outcome[held], place[held]), number)
+        slot, outcome, place = days[held] % _WEEK, outcome[held], place[held]
+        np.add.at(self._days, (slot, outcome, place), number)
+        x = log_odds[held] / ONE
+        loss = np.logaddexp(0.0, np.where(outcome == 1, -x, x))
+        expected = 1.0 / (1.0 + np.exp(-x))
+        for column, value in enumerate((loss, expected)):
+            np.add.at(self._sums[:, column], slot, number * np.rint(value * ONE).astype(np.int64))
 
     def _turn(self, day: int) -> None:
         for passed in range(max(self._day + 1, day - _WEEK + 1), day + 1):
             self._days[passed % _WEEK] = 0
+            self._sums[passed % _WEEK] = 0
         self._day = max(self._day, day)
 
 
@@ -91,3 +134,14 @@ def average_precision(genuine: Ints, fraud: Ints) -> float:
         return float("nan")
     gain = np.diff(hits, prepend=0) / hits[-1]
     return float(np.sum(gain * hits / np.maximum(flagged, 1)))
+
+
+def recall(genuine: Ints, fraud: Ints, share: float = REVIEWED) -> float:
+    """The part of the frauds found when that share of all, of the highest scores, is looked at; of
+    the bin that the share ends in, a part. Counted as in `average_precision`."""
+    hits = np.cumsum(fraud[::-1])
+    flagged = hits + np.cumsum(genuine[::-1])
+    if hits[-1] == 0:
+        return float("nan")
+    looked_at = share * flagged[-1]
+    return float(np.interp(looked_at, [0, *flagged], [0, *hits]) / hits[-1])

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.features import COLUMN, NAMES
+from models.cards import UNUSUAL_RATIO
+from models.features import COLUMN, NAMES, columns_of
 from models.layout import Indices
 from models.published import ONE, Published
 from tidegate.currencies import format_amount
@@ -55,6 +56,18 @@ def _card_velocity(v: Values, amount: str) -> str:
     if v["card_idle_seconds"] < 0:
         return "first payment of this card"
     return f"the card's first payment in {_count(v['card_idle_seconds'] / 86_400, 'day')}"
+
+
+def _card_unusual(v: Values, amount: str) -> str:
+    for days, window in ((1, "1d"), (7, "7d"), (14, "14d")):
+        count = v[f"card_unusual_{window}"]
+        if count > 0:
+            return (
+                f"{_count(count, 'earlier payment')} of more than {UNUSUAL_RATIO:.0f} times the "
+                f"card's mean in {_count(days, 'day')}"
+            )
+    ago = _count(v["card_unusual_age_days"], "day")
+    return f"the card's last unusually large payment was {ago} ago"
 
 
 def _card_history(v: Values, amount: str) -> str:
@@ -116,8 +129,19 @@ REASONS = (
     _Reason("TIME", ("hour", "weekend", "night"), _time),
     _Reason(
         "CARD_AMOUNT",
-        ("card_ratio_1d", "card_ratio_7d", "card_ratio_30d", "card_deviation"),
+        (
+            "card_ratio_1d", "card_ratio_7d", "card_ratio_30d", "card_ratio_drawn",
+            "card_deviation",
+        ),
         _card_amount,
+    ),
+    _Reason(
+        "CARD_UNUSUAL",
+        (
+            "card_unusual_1d", "card_unusual_7d", "card_unusual_14d", "card_unusual_age_days",
+        ),
+        _card_unusual,
+        lambda v: v["card_unusual_age_days"] >= 0,
     ),
     _Reason(
         "CARD_VELOCITY",
@@ -165,7 +189,8 @@ def explain(model: Published, batch: Batch, features: Features, picked: Indices)
 
     weight: what the reason adds to the log-odds, beyond an average payment's, rounded to 1/1000.
     """
-    weights = model.contributions(picked) @ _GROUPS / ONE
+    groups = _GROUPS[columns_of(model.layout.features)]
+    weights = model.contributions(picked) @ groups / ONE
     order = np.argsort(-weights, axis=1, kind="stable")
     result = []
     for row, best in enumerate(order.tolist()):

@@ -97,6 +97,30 @@ MODEL_AVERAGE_PRECISION = Gauge(
     ["model"],
     registry=REGISTRY,
 )
+MODEL_RECALL = Gauge(
+    "tidegate_model_recall",
+    "Part of the frauds among the 1 % of payments that a model scored highest, of seven days.",
+    ["model"],
+    registry=REGISTRY,
+)
+MODEL_CARD_PRECISION = Gauge(
+    "tidegate_model_card_precision",
+    "Of the 100 cards a day that a model scored highest, the part with a fraud, of seven days.",
+    ["model"],
+    registry=REGISTRY,
+)
+MODEL_LOG_LOSS = Gauge(
+    "tidegate_model_log_loss_nats",
+    "Log loss of a model, mean over payments with a known outcome, of seven days.",
+    ["model"],
+    registry=REGISTRY,
+)
+MODEL_CALIBRATION = Gauge(
+    "tidegate_model_calibration_ratio",
+    "Frauds that a model expected over frauds that there were, of seven days; 1 is right.",
+    ["model"],
+    registry=REGISTRY,
+)
 SNAPSHOT_SECONDS = Histogram(
     "tidegate_snapshot_seconds",
     "Time that a step or a sink took for its part of a snapshot.",

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from dataflows.evaluate import NoLabels, Scored, evaluate
+from models.bins import BOOK
+from models.policy import Policy
 from tests.dataflows.streams import START, frauds, labels, payments, simulated, write, write_history
 from tidegate.readers import UnreadableFile
 from tidegate.schema import DAY, HOUR, Batch
@@ -93,6 +95,19 @@ def test_payments_after_a_row_change_nothing_of_it(
     part = scores(tmp_path / "part", half, fraud)
     known = dict(zip(whole.transaction_id, whole.log_odds.tolist(), strict=True))
     assert [known[name] for name in part.transaction_id] == part.log_odds.tolist()
+
+
+def test_a_model_of_some_features_alone_is_scored_and_explained_by_them(
+    tmp_path: Path, world: tuple[Batch, set[str]]
+) -> None:
+    batch, fraud = world
+    known = fraud | set(batch.transaction_id[::3])  # so many that some payments are flagged
+    history = write_history(tmp_path / "h.parquet", write(tmp_path, batch, labels([]))[0], known)
+    some = evaluate([history], delay_days=DELAY, bins=BOOK)
+    every = evaluate([history], delay_days=DELAY)
+    assert some.transaction_id.tolist() == every.transaction_id.tolist()
+    assert (some.log_odds != every.log_odds).any()
+    assert (some.score > Policy().review).any()
 
 
 def test_several_files_are_one_history(tmp_path: Path, world: tuple[Batch, set[str]]) -> None:

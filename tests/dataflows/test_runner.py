@@ -146,7 +146,20 @@ def test_labels_and_metrics_are_stored_and_counted(
         (name, True) for name in history.fraud
     )
     measured = undisturbed.stored["model_metric"]
-    assert {metric for _, metric, *_ in measured} == {"average_precision", "average_precision_7d"}
+    assert {metric for _, metric, *_ in measured} == {
+        "average_precision",
+        *(
+            f"{figure}_{window}"
+            for window in ("1d", "7d")
+            for figure in (
+                "average_precision",
+                "recall_1pct",
+                "log_loss",
+                "calibration",
+                "card_precision_100",
+            )
+        ),
+    }
     kinds = Counter(row["decision"] for row in scores(undisturbed))
     assert undisturbed.counted == {name: kinds.get(name, 0) for name in OUTCOMES}
 

@@ -44,6 +44,7 @@ class Entity:
 
     rows: list[Payment] = field(default_factory=list)
     since_renewal: list[Payment] = field(default_factory=list)
+    unusual: list[int] = field(default_factory=list)  # times, since the renewal
     last: int = 0
     outcomes: dict[str, tuple[int, bool]] = field(default_factory=dict)  # name: time, fraud
 
@@ -86,7 +87,7 @@ def over_mean(amount: int, total: int, count: int) -> float:
 
 
 def card_features(card: Entity, row: Payment, maturity: int) -> list[float]:
-    """What `features.PAYMENT` and `features.CARD` say."""
+    """What `features.PAYMENT`, `features.CARD` and `features.CARD_LATER` say."""
     amount, at, past = hundredths(row), row.at, card.since_renewal
     counts, sums = card.windows(at)
     hour, weekday = at // HOUR % 24, (at // DAY + 3) % 7
@@ -100,6 +101,7 @@ def card_features(card: Entity, row: Payment, maturity: int) -> list[float]:
     lately = past[-REMEMBERED:]
     outcomes = card.labelled(at, maturity)
     fraud_ages = [age for age, fraud in outcomes if fraud]
+    unusual_ages = [at - time for time in card.unusual[-REMEMBERED:] if time <= at]
     return [
         amount,
         hour,
@@ -114,7 +116,16 @@ def card_features(card: Entity, row: Payment, maturity: int) -> list[float]:
         max(0.0, (at - min(p.at for p in past)) / DAY) if past else -1,
         sum(age < maturity + 30 for age in fraud_ages),
         min(fraud_ages, default=-1),
+        *(sum(age < days * DAY for age in unusual_ages) for days in (1, 7, 14)),
+        min(unusual_ages) / DAY if unusual_ages else -1,
+        amount * (4 + counts[4]) / (4 * 5000 + sums[4]),
     ]
+
+
+def is_unusual(card: Entity, row: Payment) -> bool:
+    """Whether the payment is of more than three times the mean of three payments or more."""
+    counts, sums = card.windows(row.at)
+    return counts[4] >= 3 and over_mean(hundredths(row), sums[4], counts[4]) > 3
 
 
 def terminal_features(terminal: Entity, row: Payment, maturity: int) -> list[float]:
@@ -149,9 +160,11 @@ def expected(kind: str, events: Sequence[Event], maturity: int = 7) -> np.ndarra
         if isinstance(event, Payment):
             entity = entities.setdefault(getattr(event, kind), Entity())
             if event.at - entity.last > (maturity + 32) * DAY:
-                entity.since_renewal = []
+                entity.since_renewal, entity.unusual = [], []
             features = card_features if kind == "card" else terminal_features
             result.append(features(entity, event, maturity))
+            if is_unusual(entity, event):
+                entity.unusual.append(event.at)
             entity.rows.append(event)
             entity.since_renewal.append(event)
             entity.last = max(entity.last, event.at)
@@ -161,5 +174,5 @@ def expected(kind: str, events: Sequence[Event], maturity: int = 7) -> np.ndarra
                 entity.outcomes[payment.name] = (payment.at, fraud)
         else:
             assert isinstance(event, Cut)
-    width = 19 if kind == "card" else 16
+    width = 24 if kind == "card" else 16
     return np.array(result, np.float64).reshape(-1, width).astype(np.float32)

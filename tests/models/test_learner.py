@@ -36,7 +36,9 @@ def test_the_quality_of_the_first_batch_is_that_of_the_scores_that_were_served()
     learner.learn(given_, NOW)
     served = average_precision_score(given_.fraud, given_.log_odds)
     hindsight = average_precision_score(given_.fraud, learner.published.log_odds(given_.features))
-    for metric in learner.measure(NOW):
+    measured = {metric.metric: metric for metric in learner.measure(NOW)}
+    for name in ("average_precision", "average_precision_7d"):
+        metric = measured[name]
         assert metric.value == pytest.approx(served, abs=0.01)
         assert (metric.name, metric.at, metric.examples) == (NAME, NOW, 2000)
     assert hindsight > served + 0.2
@@ -124,7 +126,7 @@ def test_it_is_measured_once_a_day_of_the_stream() -> None:
     learner = Learner()
     learner.learn(lessons(300), NOW)
     measured = [len(learner.measure(NOW + hour * HOUR)) for hour in (0, 1, 23, 24, 47, 48)]
-    assert measured == [2, 0, 0, 2, 0, 2]
+    assert [count > 0 for count in measured] == [True, False, False, True, False, True]
 
 
 def test_served_log_odds_are_those_of_the_published_version() -> None:

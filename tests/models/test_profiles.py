@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from models.cards import CardProfiles
 from models.entities import SMALLEST
-from models.features import CARD, PAYMENT, TERMINAL, hundredths
-from models.portable import BadState
+from models.features import CARD, CARD_LATER, PAYMENT, TERMINAL, hundredths
+from models.portable import BadState, pack, unpack
 from models.profiles import Profiles
 from models.terminals import TerminalProfiles
 from tests.models.reference import expected
@@ -32,7 +32,7 @@ from tests.models.rows import (
 from tidegate.schema import DAY, HOUR, MINUTE, Features, View
 
 KINDS: dict[str, type[Profiles]] = {"card": CardProfiles, "terminal": TerminalProfiles}
-NAMES = {"card": PAYMENT + CARD, "terminal": TERMINAL}
+NAMES = {"card": PAYMENT + CARD + CARD_LATER, "terminal": TERMINAL}
 both = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -282,6 +282,32 @@ def test_a_burst_of_one_card_in_one_batch_sees_itself_grow() -> None:
     burst = [Payment(f"t{n}", START + n * 10 * MINUTE // 60) for n in range(40)]
     found = play(CardProfiles(), burst, never)
     assert found[:, NAMES["card"].index("card_count_10m")].tolist() == list(range(40))
+
+
+def test_cards_saved_before_unusual_payments_were_counted_go_on_without_them() -> None:
+    events = [event for event in long_stream(3, 400) if isinstance(event, Payment)]
+    cards = CardProfiles()
+    play(cards, events[:200])
+    arrays = unpack("card-profiles", 1, cards.dump())
+    older = {name: array for name, array in arrays.items() if "unusual" not in name}
+    loaded = CardProfiles.load(pack("card-profiles", 1, older))
+    found, wanted = play(loaded, events[200:]), play(cards, events[200:])
+    counted = [name.startswith("card_unusual") for name in NAMES["card"]]
+    assert (found[:, ~np.array(counted)] == wanted[:, ~np.array(counted)]).all()
+    assert CardProfiles.load(loaded.dump()).dump() == loaded.dump()
+
+
+def test_a_payment_of_more_than_three_times_the_cards_mean_is_told_of_later_ones() -> None:
+    usual = [Payment(f"t{n}", START + n * DAY, minor=1_000) for n in range(5)]
+    large = Payment("large", START + 5 * DAY, minor=3_001)
+    later = [Payment(f"u{n}", START + 5 * DAY + n * DAY // 2, minor=1_000) for n in (1, 3, 20, 29)]
+    found = play(CardProfiles(), [*usual, large, *later])[len(usual) :]
+    columns = [NAMES["card"].index(f"card_unusual_{which}") for which in ("1d", "7d", "14d")]
+    age = NAMES["card"].index("card_unusual_age_days")
+    assert found[:, columns].tolist() == [
+        [0, 0, 0], [1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]
+    ]  # fmt: skip
+    assert found[:, age].tolist() == [-1, 0.5, 1.5, 10, 14.5]
 
 
 def saved(kind: str) -> bytes:

@@ -13,6 +13,7 @@ import typer
 
 from dataflows.evaluate import Scored
 from dataflows.evaluate import evaluate as evaluate_history
+from models.bins import BOOK, DEFAULT
 from models.quality import average_precision
 from tidegate.cli.progress import bar
 from tidegate.readers import TransactionFile
@@ -21,14 +22,27 @@ from tidegate.schema import DAY, Ints, to_datetime
 _WEEK = 7 * DAY
 
 
+FEATURES = {"all": DEFAULT, "book": BOOK}
+
+
 def evaluate(
-    files: Sequence[Path], delay_days: float, scores: Path | None, currency: str | None
+    files: Sequence[Path],
+    delay_days: float,
+    scores: Path | None,
+    currency: str | None,
+    features: str,
 ) -> None:
     """Prints a JSON line for each week of the history, and one for all of it."""
     counts = [TransactionFile(path, currency=currency).rows for path in files]
     total = None if None in counts else sum(count or 0 for count in counts)
     with bar("evaluating", total) as advance:
-        scored = evaluate_history(files, delay_days=delay_days, currency=currency, on_rows=advance)
+        scored = evaluate_history(
+            files,
+            delay_days=delay_days,
+            currency=currency,
+            bins=FEATURES[features],
+            on_rows=advance,
+        )
     if scores is not None:
         table = pa.table({"transaction_id": pa.array(scored.transaction_id), "score": scored.score})
         pq.write_table(table, scores)

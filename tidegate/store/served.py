@@ -32,17 +32,17 @@ _EVER = 2**62  # microseconds
 _AGES = (14 * DAY, 45 * DAY, 90 * DAY, _EVER)
 
 
-def between(conn: Conn, after: int, until: int) -> Served:
+def between(conn: Conn, after: int, until: int, width: int = 0) -> Served:
     """The transactions with after < event_time <= until (microseconds since the epoch), ordered by
     time and then id. All of them are read into memory: choose the span accordingly.
 
-    Features have the width that is stored, (0, 0) where there are no rows. Raises ValueError when
-    the rows have different widths.
+    Features have at least `width` columns: rows of an earlier release, which knew fewer, have NaN
+    in those that came later.
     """
-    return _read(conn, BETWEEN, {"after": Micros(after), "until": Micros(until)})
+    return _read(conn, BETWEEN, {"after": Micros(after), "until": Micros(until)}, width)
 
 
-def by_ids(conn: Conn, ids: Sequence[str], now: int) -> Served:
+def by_ids(conn: Conn, ids: Sequence[str], now: int, width: int = 0) -> Served:
     """The transactions of these ids that were decided with a stream time before `now`
     (microseconds since the epoch), ordered by time and then id; else as `between`.
 
@@ -54,7 +54,8 @@ def by_ids(conn: Conn, ids: Sequence[str], now: int) -> Served:
     for age in _AGES:
         after = now - age
         values = {"ids": sorted(missing), "now": Micros(now)}
-        part = _read(conn, BY_IDS, values | {"after": Micros(after), "until": Micros(until)})
+        values |= {"after": Micros(after), "until": Micros(until)}
+        part = _read(conn, BY_IDS, values, width)
         if len(part) or not found:
             found = [part, *(later for later in found if len(later))]
         missing.difference_update(part.transaction_id.tolist())
@@ -64,7 +65,7 @@ def by_ids(conn: Conn, ids: Sequence[str], now: int) -> Served:
     return Served.concat(found)
 
 
-def _read(conn: Conn, query: LiteralString, parameters: dict[str, Any]) -> Served:
+def _read(conn: Conn, query: LiteralString, parameters: dict[str, Any], width: int) -> Served:
     with conn.cursor(binary=True) as cur:
         cur.adapters.register_loader("timestamptz", MicrosLoader)
         rows = cur.execute(query, parameters).fetchall()
@@ -74,17 +75,18 @@ def _read(conn: Conn, query: LiteralString, parameters: dict[str, Any]) -> Serve
         event_time=np.array(columns[1], dtype=np.int64),
         card_token=texts(columns[2]),
         terminal_id=texts(columns[3]),
-        features=_features(columns[4]),
+        features=_features(columns[4], width),
         log_odds=np.array(columns[5], dtype=np.int64),
         stream_time=np.array(columns[6], dtype=np.int64),
     )
 
 
-def _features(stored: Sequence[bytes]) -> Features:
-    if not stored:
-        return np.empty((0, 0), dtype=np.float32)
-    widths = {len(row) // 4 for row in stored}
-    if len(widths) > 1:
-        raise ValueError(f"stored features have different widths: {sorted(widths)}")
-    flat = np.frombuffer(b"".join(stored), dtype="<f4").astype(np.float32, copy=False)
-    return flat.reshape(len(stored), widths.pop())
+def _features(stored: Sequence[bytes], width: int) -> Features:
+    lengths = {len(row) // 4 for row in stored}
+    if len(lengths) == 1 and min(lengths) >= width:
+        flat = np.frombuffer(b"".join(stored), dtype="<f4").astype(np.float32, copy=False)
+        return flat.reshape(len(stored), -1)
+    features = np.full((len(stored), max(lengths | {width})), np.nan, dtype=np.float32)
+    for row, values in enumerate(stored):
+        features[row, : len(values) // 4] = np.frombuffer(values, dtype="<f4")
+    return features

@@ -92,10 +92,20 @@ def test_no_rows_are_empty_columns(conn: Conn, ids: list[str]) -> None:
     assert rows.event_time.dtype == rows.log_odds.dtype == np.int64
 
 
-def test_features_of_two_widths_are_not_mixed(conn: Conn, decided: MakeDecisions) -> None:
+def test_features_that_an_earlier_release_did_not_know_are_missing(
+    conn: Conn, decided: MakeDecisions
+) -> None:
     decisions.write(conn, [decided(["t1"], width=2), decided(["t2"], width=3)])
-    with pytest.raises(ValueError, match=r"different widths: \[2, 3\]"):
-        served.between(conn, *EVER)
+    for found in (
+        served.between(conn, *EVER, 4),
+        served.by_ids(conn, ["t1", "t2"], START, 4),
+    ):
+        assert np.isnan(found.features).tolist() == [
+            [False, False, True, True],
+            [False] * 3 + [True],
+        ]
+    assert served.between(conn, *EVER).features.shape == (2, 3)
+    assert served.by_ids(conn, ["nobody"], START, 4).features.shape == (0, 4)
 
 
 def test_times_are_exact_to_the_microsecond(conn: Conn, decided: MakeDecisions) -> None:
