@@ -59,6 +59,10 @@ REPLAYED: Responses = {
     503: {"model": Problem, "description": "The database or Kafka does not answer, or is not set."},
 }
 FETCHED: Responses = {**NOT_FOUND, **INVALID, **UNAVAILABLE}
+MADE_AGAIN: Responses = {
+    **FETCHED,
+    409: {"model": Problem, "description": "One of its versions is missing or damaged."},
+}
 
 
 def reply(

@@ -90,6 +90,25 @@ class DecisionRecordReply(DecisionReply):
     labels: list[LabelReply] = Field(description="the first one stands")
 
 
+class MadeReply(Reply):
+    """What was decided."""
+
+    log_odds: int = Field(description="fixed point, what was compared with the thresholds")
+    decision: str
+
+
+class MadeAgainReply(Reply):
+    """A decision as it is stored and as it is made again from its inputs and versions."""
+
+    transaction_id: str
+    event_time: datetime
+    model_version: str
+    policy_version: str
+    same: bool = Field(description="whether the two are equal, to the last bit")
+    stored: MadeReply
+    again: MadeReply
+
+
 class AlertReply(Amount):
     """A payment that was not approved."""
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 
 from api import cursors, problems
 from api.context import Ctx
 from api.parameters import DecisionParameters, TransactionId
-from api.replies import DecisionRecordReply, DecisionReply, FeatureReply, LabelReply, Page
-from tidegate.store import queries
+from api.replies import (
+    DecisionRecordReply,
+    DecisionReply,
+    FeatureReply,
+    LabelReply,
+    MadeAgainReply,
+    MadeReply,
+    Page,
+)
+from models.replay import CannotReplay, Replayer
+from tidegate.schema import Decision
+from tidegate.store import models, queries, replays
 from tidegate.store.queries import DecisionFilter, StoredDecision
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
@@ -32,7 +43,35 @@ def list_decisions(
     return Page(data=[DecisionReply.model_validate(row) for row in shown], next=end)
 
 
-# A transaction's id may hold slashes, hence the whole rest of the path.
+# A transaction's id may hold slashes, hence the whole rest of the path. One that ends in /replay
+# cannot be fetched by itself.
+@router.get("/decisions/{transaction_id:path}/replay", responses=problems.MADE_AGAIN)
+def replay_decision(context: Ctx, transaction_id: TransactionId) -> MadeAgainReply:
+    """The decision made again from its stored inputs and versions, beside the stored one."""
+    with context.pool.connection() as conn:
+        stored = replays.made(conn, transaction_id)
+        if stored is None:
+            raise problems.missing("decision")
+        replayer = Replayer(partial(models.read_version, conn), partial(models.read_policy, conn))
+        try:
+            again = replayer.replay(stored.model_version, stored.policy_version, [stored.features])
+        except CannotReplay as ex:
+            raise HTTPException(409, str(ex)) from ex
+    made = MadeReply(
+        log_odds=int(again.log_odds[0]), decision=Decision(again.decision[0]).name.lower()
+    )
+    before = MadeReply(log_odds=stored.log_odds, decision=stored.decision)
+    return MadeAgainReply(
+        transaction_id=stored.transaction_id,
+        event_time=stored.event_time,
+        model_version=stored.model_version,
+        policy_version=stored.policy_version,
+        same=made == before,
+        stored=before,
+        again=made,
+    )
+
+
 @router.get("/decisions/{transaction_id:path}", responses=problems.FETCHED)
 def get_decision(context: Ctx, transaction_id: TransactionId) -> DecisionRecordReply:
     """One decision with its inputs and the transaction's labels."""
@@ -51,13 +90,14 @@ def get_decision(context: Ctx, transaction_id: TransactionId) -> DecisionRecordR
 
 
 def features(stored: bytes, names: Sequence[str]) -> list[FeatureReply]:
-    """The stored features with their names; without names where their number is another one, as
-    those of a model of another release."""
+    """The stored features with their names. A later release appends features, so the first ones
+    have the same names ever; those that this release does not know have none."""
     row = np.frombuffer(stored, dtype="<f4")
-    named = names if len(names) == len(row) else [None] * len(row)
     # The shortest decimals that are this float32 again, not the digits of its double.
     values = [float(str(value)) if np.isfinite(value) else None for value in row]
-    return [FeatureReply(name=n, value=v) for n, v in zip(named, values, strict=True)]
+    unknown = [None] * max(0, len(row) - len(names))
+    named = [*names, *unknown]
+    return [FeatureReply(name=n, value=v) for n, v in zip(named, values, strict=False)]
 
 
 def _cursor(row: StoredDecision) -> str:

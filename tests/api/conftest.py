@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import migrations
 from api import create_app
+from tests.remade import put_made, put_versions
 
 Serve = Callable[..., httpx.Client]
 
@@ -63,6 +66,12 @@ def serve() -> Iterator[Serve]:
 def client(serve: Serve, database: str) -> httpx.Client:
     """A client of an API over the test's database."""
     return serve(database, feature_names=("amount", "card_count_1d", "terminal_risk"))
+
+
+@pytest.fixture
+def remade(conn: psycopg.Connection[Any]) -> Callable[..., tuple[int, str]]:
+    """Stores decisions that can be made again, as `tests.remade.put_made`."""
+    return partial(put_made, conn, put_versions(conn))
 
 
 CHROMIUM = "/usr/bin/chromium"

@@ -41,12 +41,13 @@ def test_a_decision_tells_its_inputs_by_name_and_its_labels(client, conn):
     assert [label["reason"] for label in record["labels"]] == ["stolen"]
 
 
-def test_features_of_another_release_have_no_names(serve, database, conn):
+def test_features_that_came_with_a_later_release_have_no_names(serve, database, conn):
     put_score(conn, "t-1", 1)
     conn.commit()
-    client = serve(database, feature_names=("amount",))
-    features = client.get("/v1/decisions/t-1").json()["features"]
-    assert [feature["name"] for feature in features] == [None, None, None]
+    for known, told in ((("a",), ["a", None, None]), (("a", "b", "c", "d"), ["a", "b", "c"])):
+        client = serve(database, feature_names=known)
+        features = client.get("/v1/decisions/t-1").json()["features"]
+        assert [feature["name"] for feature in features] == told
 
 
 @pytest.mark.parametrize("transaction_id", ["a/b", "/a/", "50% of it?", "é 日", "a" * 64])
@@ -55,6 +56,30 @@ def test_any_transaction_id_can_be_asked_for(client, conn, transaction_id):
     conn.commit()
     answer = client.get(f"/v1/decisions/{quote(transaction_id, safe='')}")
     assert answer.json()["transaction_id"] == transaction_id
+
+
+def test_a_decision_is_made_again_and_compared(client, conn, remade):
+    log_odds, decision = remade("t/1", seconds=1)
+    other = remade("t-2", seconds=2, log_odds=7)
+    conn.commit()
+    again = {"log_odds": log_odds, "decision": decision}
+    one = client.get("/v1/decisions/t%2F1/replay").json()
+    assert (one["same"], one["stored"], one["again"]) == (True, again, again)
+    assert one["transaction_id"] == "t/1"
+    two = client.get("/v1/decisions/t-2/replay").json()
+    assert two["same"] is False
+    assert two["stored"]["log_odds"] == 7
+    assert (two["again"]["log_odds"], two["again"]["decision"]) == other
+    assert client.get("/v1/decisions/nobody/replay").status_code == 404
+
+
+def test_a_decision_whose_version_is_gone_cannot_be_made_again_and_says_so(client, conn, remade):
+    remade("t-1", seconds=1)
+    conn.execute("DELETE FROM policy_version")
+    conn.commit()
+    answer = client.get("/v1/decisions/t-1/replay")
+    assert answer.status_code == 409
+    assert "policy version" in answer.json()["detail"]
 
 
 def test_an_unknown_decision_is_404(client):

@@ -39,6 +39,7 @@ TABLES = KEPT | {
     "list_entry",
     "model_metric",
     "model_version",
+    "policy_version",
     "rule",
     "score",
     "sink_progress",

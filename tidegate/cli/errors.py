@@ -10,6 +10,7 @@ def known_errors() -> tuple[type[Exception], ...]:
 
     from dataflows.evaluate import NoLabels
     from dataflows.runner import RunFailed
+    from models.replay import CannotReplay
     from tidegate.cli.database import SchemaMismatch
     from tidegate.embedded import EmbeddedError
     from tidegate.kafka.admin import NoBroker, TopicError
@@ -17,6 +18,7 @@ def known_errors() -> tuple[type[Exception], ...]:
     from tidegate.readers import UnreadableFile
 
     return (
+        CannotReplay,
         EmbeddedError,
         KafkaFailed,
         NoBroker,

@@ -55,6 +55,13 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
+class FeatureSet(StrEnum):
+    """What an evaluation learns from."""
+
+    ALL = "all"
+    BOOK = "book"
+
+
 @app.command()
 def demo(
     transactions: Annotated[
@@ -201,6 +208,9 @@ def evaluate(
         Path | None, typer.Option(help="Write transaction_id and score to this Parquet file.")
     ] = None,
     currency: Currency = None,
+    features: Annotated[
+        FeatureSet, typer.Option(help="All features, or for comparison the handbook's fifteen.")
+    ] = FeatureSet.ALL,
 ) -> None:
     """Tell how well scores would have told fraud, on history with late labels.
 
@@ -213,7 +223,33 @@ def evaluate(
     files = [Path(name) for name in data.split(",") if name]
     if not files:
         raise typer.BadParameter("names no file", param_hint="--data")
-    evaluation.evaluate(files, delay_days, scores, currency)
+    evaluation.evaluate(files, delay_days, scores, currency, features.value)
+
+
+@app.command()
+def replay(
+    transaction_id: Annotated[str, typer.Argument(help="Of the decision to make again.")],
+) -> None:
+    """Make a stored decision again from its stored inputs and versions, and compare.
+
+    Fails unless log-odds and decision are the same to the last bit.
+    """
+    from tidegate.cli import replay as command
+
+    command.replay(_settings(), transaction_id)
+
+
+@app.command()
+def audit_replay(
+    sample: Annotated[int, typer.Option(help="Decisions to make again.", min=1)] = 10_000,
+) -> None:
+    """Make a sample of decisions again, evenly over time, and count those that differ.
+
+    Fails on one that differs or cannot be made again.
+    """
+    from tidegate.cli import replay as command
+
+    command.audit(_settings(), sample)
 
 
 def main() -> None:

@@ -33,6 +33,13 @@ READ_VERSION = """
 SELECT name, stream_time, content, examples, frauds FROM model_version WHERE version = %(version)s
 """
 
+WRITE_POLICY = """
+INSERT INTO policy_version (version, content) VALUES (%(version)s, %(content)s)
+ON CONFLICT DO NOTHING
+"""
+
+READ_POLICY = "SELECT content FROM policy_version WHERE version = %(version)s"
+
 WRITE_METRICS = """
 INSERT INTO model_metric (name, metric, at, value, examples)
 SELECT *
@@ -84,6 +91,17 @@ def read_version(conn: Conn, version: str) -> ModelVersion | None:
         examples=examples,
         frauds=frauds,
     )
+
+
+def write_policy(conn: Conn, version: str, content: str) -> None:
+    """Writes what a policy does unless it is there."""
+    conn.execute(WRITE_POLICY, {"version": version, "content": content})
+
+
+def read_policy(conn: Conn, version: str) -> str | None:
+    """What the policy of that version does; None where it was never written."""
+    row = conn.execute(READ_POLICY, {"version": version}).fetchone()
+    return None if row is None else str(row[0])
 
 
 def write_metrics(conn: Conn, metrics: Sequence[Metric]) -> None:

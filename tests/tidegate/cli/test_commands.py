@@ -133,6 +133,9 @@ def test_the_demo_prints_one_line_and_a_second_one_changes_nothing(
     assert 0 < first["average_precision"] <= 1
     assert isinstance(first["seconds"], float)
     assert 0 < first["seconds"] < 120
+    # Everything that was decided can be made again.
+    audited = tidegate("audit-replay", DATABASE_URL="", DATA_DIR=str(home / "demo-3000"))
+    assert (audited.returncode, audited.stdout) == (0, "3,000 decisions, 0 differ\n")
     second = demo()
     assert {**second, "seconds": 0} == {**first, "seconds": 0}
     # Its server is gone with it.
