@@ -11,6 +11,7 @@ from time import perf_counter
 
 from bench import (
     columnstore,
+    drift,
     evaluate,
     features,
     handbook,
@@ -40,10 +41,11 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "kafka": kafka.bench,
     "storage": storage.bench,
     "columnstore": columnstore.bench,
+    "drift": drift.bench,
     "handbook": handbook.bench,
 }
-# The one needs data that the repository does not have, the other ten gigabytes and ten minutes.
-NAMED_ONLY = ("handbook", "storage")
+# They need data that the repository does not have, or ten gigabytes and ten minutes.
+NAMED_ONLY = ("drift", "handbook", "storage")
 FAILURES = (BrokerFailed, EmbeddedError, NoLabels, PGliteFailed, RunFailed, UnreadableFile)
 OUT = Path(__file__).parent / "out"
 

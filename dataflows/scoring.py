@@ -18,11 +18,12 @@ from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from dataflows.learning import LearnStep
 from dataflows.live.order import OrderStep
 from dataflows.live.slots import Keyed
 from dataflows.messages import Outcome, Step
 from dataflows.routes import Routes
-from dataflows.steps import CardStep, LearnStep, ScoreStep, TerminalStep
+from dataflows.steps import CardStep, ScoreStep, TerminalStep
 from models.bins import DEFAULT, Bins
 from models.policy import Policy
 

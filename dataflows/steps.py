@@ -17,7 +17,6 @@ from dataflows.keys import shards_of
 from dataflows.lockstep import Lockstep
 from dataflows.messages import (
     CardWork,
-    Lesson,
     Outcome,
     Release,
     Repeated,
@@ -27,11 +26,9 @@ from dataflows.messages import (
     joined,
 )
 from dataflows.reused import reused
-from models.bins import Bins
 from models.cards import CardProfiles
 from models.champion import served_probability
 from models.features import CARD_COLUMNS, TERMINAL_COLUMNS, columns_of, empty, hundredths
-from models.learner import Learner
 from models.policy import Policy
 from models.portable import pack, unpack
 from models.published import Published
@@ -55,15 +52,6 @@ W = TypeVar("W")
 Emitted: TypeAlias = tuple[Iterable[W], bool]
 
 VERSION = 1
-
-# What of a model's quality Prometheus is told.
-_SHOWN = {
-    "average_precision_7d": metrics.MODEL_AVERAGE_PRECISION,
-    "recall_1pct_7d": metrics.MODEL_RECALL,
-    "card_precision_100_7d": metrics.MODEL_CARD_PRECISION,
-    "log_loss_7d": metrics.MODEL_LOG_LOSS,
-    "calibration_7d": metrics.MODEL_CALIBRATION,
-}
 
 
 class Remembering(StatefulBatchLogic[V, W, bytes]):
@@ -199,41 +187,6 @@ class TerminalStep(Remembering[TerminalWork | TerminalNews, Scorable]):
         profiles = np.frombuffer(self._profiles.dump(), np.uint8)
         arrays = {"profiles": profiles, "next": np.array([self._steps.settle()])}
         return pack("terminals", VERSION, arrays)
-
-
-class LearnStep(Remembering[Lesson, Release | Outcome]):
-    """Learns what became known, and releases a version before each step is scored."""
-
-    def __init__(self, state: bytes | None, bins: tuple[Bins, ...]) -> None:
-        if state is None:
-            self._learner = Learner(bins)
-            self._steps: Lockstep[Lesson] = Lockstep(1)
-        else:
-            arrays = unpack("learn", VERSION, state)
-            self._learner = Learner.load(arrays["learner"].tobytes(), bins)
-            self._steps = Lockstep(1, int(arrays["next"][0]))
-
-    def on_batch(self, values: list[Lesson]) -> Emitted[Release | Outcome]:
-        """A `Release` for the scoring shards and an `Outcome` for the sink, of each step."""
-        return [sent for (lesson,) in self._steps.whole(values) for sent in self._step(lesson)], (
-            False
-        )
-
-    def _step(self, lesson: Lesson) -> tuple[Release, Outcome]:
-        changed = self._learner.learn(lesson.examples, lesson.now)
-        version = self._learner.model_version() if changed or lesson.number == 0 else None
-        measured = tuple(self._learner.measure(lesson.now))
-        for metric in measured:
-            if gauge := _SHOWN.get(metric.metric):
-                gauge.labels(metric.name).set(metric.value)
-        return Release(lesson.number, version), Outcome(lesson.number, metrics=measured)
-
-    def dump(self) -> bytes:
-        """The learner and the next step's number."""
-        learner = np.frombuffer(self._learner.dump(), np.uint8)
-        return pack(
-            "learn", VERSION, {"learner": learner, "next": np.array([self._steps.settle()])}
-        )
 
 
 class ScoreStep(Remembering[Scorable | Release, Outcome]):

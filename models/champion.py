@@ -29,6 +29,7 @@ VERSION = 1
 # Where AdaGrad's sums start. A row moves hundreds of weights at once, so small first steps are what
 # keeps the first frauds from outweighing everything (measured: docs/decisions/0005-champion.md).
 _FIRST_SQUARE = 10.0
+_QUICKER = 0.25  # what is left of them when the model errs more than it did
 
 
 class Champion(base.MiniBatchClassifier):
@@ -129,6 +130,11 @@ class Champion(base.MiniBatchClassifier):
         self._squares += summed * summed
         self._weights -= self.rate * summed / np.sqrt(self._squares)
         self._seen += spread(weight, picked, len(self._weights))
+
+    def quicken(self) -> None:
+        """Makes the next steps larger, as if a quarter as much had been learned: what was learned
+        stays, and is overruled sooner."""
+        np.maximum(self._squares * _QUICKER, _FIRST_SQUARE, out=self._squares)
 
     def probabilities(self, picked: Indices) -> npt.NDArray[np.float64]:
         """Probability of fraud of each row."""

@@ -9,13 +9,16 @@ import numpy.typing as npt
 
 from models.bins import DEFAULT, Bins
 from models.champion import Champion
+from models.drift import LOG_LOSS, Alarm, Drift
 from models.features import columns_of
+from models.layout import layout_of
 from models.portable import pack, unpack
 from models.published import Published
 from models.quality import Quality
 from tidegate.schema import DAY, Examples, Metric, ModelVersion
 
 NAME = "champion"
+DRIFT = "drift_"  # what the names of metrics begin with that are alarms
 BATCH = 256  # rows a step of learning takes at most; larger ones cost precision
 
 VERSION = 1
@@ -28,6 +31,8 @@ class Learner:
         self._model = Champion(bins)
         self._columns = columns_of(b.feature for b in bins)
         self._quality = Quality()
+        self._drift = Drift(layout_of(bins))
+        self._alarms: list[Alarm] = []  # not told yet
         self._known_to = 0
         self._measured = 0  # the day that metrics were last given for
         self._published = self._model.publish()
@@ -50,17 +55,29 @@ class Learner:
         for start in range(0, len(examples), BATCH):
             part = slice(start, start + BATCH)
             picked = self._model.indices(examples.features[part][:, self._columns])
-            self._model.learn_rows(picked, examples.fraud[part], examples.weight[part])
+            fraud = examples.fraud[part]
+            alarms = self._drift.count(
+                examples.event_time[part], picked, examples.log_odds[part], fraud
+            )
+            if any(alarm.signal == LOG_LOSS for alarm in alarms):
+                self._model.quicken()
+            self._alarms += alarms
+            self._model.learn_rows(picked, fraud, examples.weight[part])
         self._published = self._model.publish()
         return True
 
     def measure(self, now: int) -> list[Metric]:
-        """The model's quality, once for each day of the stream."""
+        """What drifted since it was last asked, and once for each day of the stream the model's
+        quality."""
+        drifted = [
+            Metric(NAME, f"{DRIFT}{a.signal}", now, a.value, a.examples) for a in self._alarms
+        ]
+        self._alarms = []
         day = now // DAY
         if day == self._measured:
-            return []
+            return drifted
         self._measured = day
-        return self._quality.metrics(NAME, now)
+        return [*drifted, *self._quality.metrics(NAME, now)]
 
     def model_version(self) -> ModelVersion:
         """The published version with what it rests on."""
@@ -79,7 +96,7 @@ class Learner:
         model = np.frombuffer(self._model.dump(), np.uint8)
         times = np.array([self._known_to, self._measured], np.int64)
         arrays: dict[str, npt.NDArray[Any]] = {"model": model, "times": times}
-        arrays |= self._quality.dump()
+        arrays |= self._quality.dump() | self._drift.dump()
         return pack("learner", VERSION, arrays)
 
     @classmethod
@@ -90,5 +107,6 @@ class Learner:
         learner._model = Champion.load(arrays.pop("model").tobytes(), bins)
         learner._known_to, learner._measured = arrays.pop("times").tolist()
         learner._quality.load(arrays)
+        learner._drift.load(arrays)
         learner._published = learner._model.publish()
         return learner

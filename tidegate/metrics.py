@@ -121,6 +121,12 @@ MODEL_CALIBRATION = Gauge(
     ["model"],
     registry=REGISTRY,
 )
+MODEL_DRIFT = Counter(
+    "tidegate_model_drift_total",
+    "Alarms that a model's errors, its scores or the payments changed.",
+    ["model", "signal"],
+    registry=REGISTRY,
+)
 SNAPSHOT_SECONDS = Histogram(
     "tidegate_snapshot_seconds",
     "Time that a step or a sink took for its part of a snapshot.",

@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score
 
 from models.bins import DEFAULT, Bins
 from models.champion import Champion, served_probability
+from models.features import WIDTH
 from models.portable import BadState
 
 QUARTERS = (0.25, 0.5, 0.75)
@@ -207,3 +208,21 @@ def test_a_published_version_scores_as_the_champion_does() -> None:
     np.testing.assert_allclose(
         served, champion.probabilities(champion.indices(features)), rtol=0, atol=1e-5
     )
+
+
+def test_quickened_it_takes_larger_steps_from_where_it_is() -> None:
+    slow, quick = Champion(), Champion()
+    rng = np.random.default_rng(8)
+    features = rng.gamma(2, 40, (256, WIDTH)).astype(np.float32)
+    fraud, weight = rng.random(256) < 0.2, np.ones(256, np.float32)
+    picked = slow.indices(features)
+    for champion in (slow, quick):
+        for _ in range(30):
+            champion.learn_rows(picked, fraud, weight)
+    before = slow.probabilities(picked)
+    quick.quicken()
+    assert (quick.probabilities(picked) == before).all()
+    for champion in (slow, quick):
+        champion.learn_rows(picked, ~fraud, 0.02 * weight)
+    moved = [np.abs(champion.probabilities(picked) - before).sum() for champion in (slow, quick)]
+    assert moved[1] > 1.2 * moved[0]

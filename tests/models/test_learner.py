@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from models.champion import Champion
+from models.drift import Alarm
 from models.features import COLUMN, WIDTH
 from models.learner import BATCH, NAME, Learner
 from models.portable import BadState
 from models.published import ONE
 from tests.models.rows import scored
-from tidegate.schema import DAY, HOUR, Examples, View
+from tidegate.schema import DAY, HOUR, Examples, Metric, View
 
 NOW = 17_000 * DAY
 
@@ -120,6 +121,22 @@ def test_a_corrected_view_is_learned_as_a_new_example_and_counted_once() -> None
     assert learner.published.version != before
     version = learner.model_version()
     assert (version.examples, version.frauds) == (200, int(first.fraud.sum()) - 1)
+
+
+def test_alarms_are_told_once_and_make_learning_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    calm, alarmed = Learner(), Learner()
+    monkeypatch.setattr(
+        alarmed._drift, "count", lambda *given_: [Alarm("log_loss", 1.5, 100)], raising=True
+    )
+    for learner in (calm, alarmed):
+        learner.learn(lessons(BATCH), NOW)
+    told = [metric for metric in alarmed.measure(NOW) if metric.metric == "drift_log_loss"]
+    assert told == [Metric(NAME, "drift_log_loss", NOW, 1.5, 100)]
+    assert not [m for m in alarmed.measure(NOW) if m.metric.startswith("drift_")]
+    assert not [m for m in calm.measure(NOW) if m.metric.startswith("drift_")]
+    alarmed.learn(lessons(BATCH, seed=2), NOW)
+    calm.learn(lessons(BATCH, seed=2), NOW)
+    assert alarmed.published.version != calm.published.version
 
 
 def test_it_is_measured_once_a_day_of_the_stream() -> None:
