@@ -27,7 +27,7 @@ from tests.faults.places import PATIENCE, ROWS, Place, World, assert_as_undistur
 # 4 is the default of TIDEGATE_SHARDS.
 EXPECTED = {f"{FLOW}.{step}": expected(4)[f"{FLOW}.{step}"] for step in FROM_FILES}
 SEED = 20_260_303
-RUNS = 12  # with a flipped byte, as whole processes
+RUNS = 6  # with a flipped byte, as whole processes
 LOOKS = 150  # with a flipped byte, only at the store
 PAGE = 4096  # of SQLite's files
 

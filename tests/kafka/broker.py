@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 JARS = HERE / "target" / "libs"
 FETCHED = HERE / "target" / ".fetched"  # setup.sh makes it when all jars are there
 
-START_SECONDS = 60.0  # on a busy machine; 2 to 3 on an idle one
+START_SECONDS = 120.0  # on a busy machine; 2 to 3 on an idle one
 STOP_SECONDS = 30.0
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"  # any 16 bytes in base64
 
