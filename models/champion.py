@@ -6,6 +6,7 @@ gradients, so that a bin seen once a week learns as fast as one seen every secon
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ VERSION = 1
 # Where AdaGrad's sums start. A row moves hundreds of weights at once, so small first steps are what
 # keeps the first frauds from outweighing everything (measured: docs/decisions/0005-champion.md).
 _FIRST_SQUARE = 10.0
+_FADING = 400.0  # frauds after which 1/e is left of what was believed before
 _QUICKER = 0.25  # what is left of them when the model errs more than it did
 
 
@@ -48,7 +50,8 @@ class Champion(base.MiniBatchClassifier):
     intercept
         Log-odds of fraud of a payment that nothing speaks against; -6 is a share of 0.25 %.
     beliefs
-        What is believed before anything was learned: the weights' first values.
+        What is believed before anything was learned: the weights' first values, which fade as
+        frauds are learned from.
     """
 
     def __init__(
@@ -65,8 +68,11 @@ class Champion(base.MiniBatchClassifier):
         self._layout = layout_of(bins)
         # One more than there are weights: missing values pick the last, which stays 0.
         self._weights = np.zeros(self._layout.weights + 1)
+        self._beliefs = np.zeros(self._layout.weights + 1)
         first = np.concatenate([first_weights(b, beliefs) for b in bins])
-        self._weights[: len(first)] = first
+        self._beliefs[: len(first)] = first
+        self._weights += self._beliefs
+        self._frauds = 0.0  # learned from, by their weight
         self._squares = np.full(self._layout.weights + 1, _FIRST_SQUARE)
         self._seen = np.zeros(self._layout.weights + 1)  # rows learned from, by weight picked
 
@@ -130,6 +136,13 @@ class Champion(base.MiniBatchClassifier):
         self._squares += summed * summed
         self._weights -= self.rate * summed / np.sqrt(self._squares)
         self._seen += spread(weight, picked, len(self._weights))
+        self._fade(float(weight[fraud].sum()))
+
+    def _fade(self, frauds: float) -> None:
+        """Takes that part of the beliefs back that so many more frauds make up for."""
+        before = math.exp(-self._frauds / _FADING)
+        self._frauds += frauds
+        self._weights += (math.exp(-self._frauds / _FADING) - before) * self._beliefs
 
     def quicken(self) -> None:
         """Makes the next steps larger, as if a quarter as much had been learned: what was learned
@@ -165,7 +178,7 @@ class Champion(base.MiniBatchClassifier):
                 "weights": self._weights,
                 "squares": self._squares,
                 "seen": self._seen,
-                "settings": np.array([self.rate, self.intercept]),
+                "settings": np.array([self.rate, self.intercept, self._frauds]),
                 "bins": np.frombuffer(encoded(self.bins), np.uint8),
             },
         )
@@ -175,13 +188,14 @@ class Champion(base.MiniBatchClassifier):
         """What `dump` wrote. Raises BadState when the bytes are damaged, or are
         of other bins."""
         arrays = unpack("champion", VERSION, data)
-        rate, intercept = arrays["settings"].tolist()
+        rate, intercept, frauds = arrays["settings"].tolist()
         if arrays["bins"].tobytes() != encoded(bins):
             raise BadState("the saved champion was learned with other bins than these")
         champion = cls(bins, rate, intercept)
         champion._weights = arrays["weights"]
         champion._squares = arrays["squares"]
         champion._seen = arrays["seen"]
+        champion._frauds = frauds
         return champion
 
     def _row(self, x: Mapping[Any, Any]) -> npt.NDArray[np.float32]:

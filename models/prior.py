@@ -2,8 +2,8 @@
 
 A new installation knows no fraud for a week or more. It does know how unusual a payment is for its
 card, and which terminals and cards had a first fraud. These beliefs are the champion's first
-weights: they are part of the score and of its reasons like any others, and fade bin by bin as
-evidence comes in, since that is what learning does to weights.
+weights: they are part of the score and of its reasons like any others. They fade as frauds are
+learned from, in bins that are never visited again as well.
 
 Each is a line through points, from the feature's value to log-odds, flat beyond the ends (a count
 is 0 or 1 or more, nothing between). What needs no label ranks payments, and adds up to less than a

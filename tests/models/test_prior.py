@@ -55,19 +55,31 @@ def test_one_fraud_known_of_a_few_payments_makes_the_terminals_next_ones_suspici
     assert Policy().decide(Champion().publish().log_odds(unusual)).tolist() == [Decision.REVIEW]
 
 
-def test_a_belief_fades_where_payments_turn_out_otherwise() -> None:
+def test_a_belief_fades_as_frauds_are_learned_from_also_where_none_was() -> None:
     champion = Champion()
-    both = np.concatenate([payments(128, amount=100_000), payments(128)])
+    ordinary = payments(256)
+    large = payments(1, amount=100_000, card_unusual_7d=3)
 
-    def apart() -> int:
-        large, ordinary = champion.publish().log_odds(both[[0, -1]]).tolist()
-        return large - ordinary
+    genuine, fraud = np.zeros(256, bool), np.arange(256) % 2 == 0
+    weight = np.ones(256, np.float32)
+    champion.learn_rows(champion.indices(ordinary), genuine, weight)
+    assert champion._weights[champion.indices(large)].max() > 0.4  # believed, and not visited
+    for _ in range(16):
+        champion.learn_rows(champion.indices(ordinary), fraud, weight)
+    of_card = champion.indices(large)[0, COLUMN["card_unusual_7d"]]
+    first = Champion()._weights[of_card]
+    assert champion._weights[of_card] == pytest.approx(first * np.exp(-16 * 128 / 400))
 
-    fraud = np.arange(256) % 16 == 0  # as many of the ordinary ones
-    before = apart()
-    for _ in range(200):
-        champion.learn_rows(champion.indices(both), fraud, np.ones(256, np.float32))
-    assert abs(apart()) < before / 4
+
+def test_saved_in_the_middle_of_fading_it_goes_on_fading() -> None:
+    champion, other = Champion(), Champion()
+    rows, fraud = payments(64), np.arange(64) % 4 == 0
+    for _ in range(5):
+        for one in (champion, other):
+            one.learn_rows(one.indices(rows), fraud, np.ones(64, np.float32))
+        other = Champion.load(other.dump())
+    assert champion.dump() == other.dump()
+    assert champion.publish().version == other.publish().version
 
 
 def test_a_bin_is_believed_to_be_as_its_middle_and_an_open_one_as_its_edge() -> None:
