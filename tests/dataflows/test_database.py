@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg import sql
@@ -15,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from dataflows.history import DatabaseHistory
 from dataflows.messages import Outcome
 from dataflows.writer import MOST_QUEUED, DatabaseWriter
+from models.features import WIDTH
 from tests.databases import at
 from tests.dataflows.streams import START, decided, labels, payments, query
 from tidegate.schema import SECOND, Metric, ModelVersion
@@ -222,7 +224,9 @@ def test_history_answers_what_was_served(database: str) -> None:
         writer.settle("p0")
         found = history.between(START, START + SECOND).result(10)
         assert found.transaction_id.tolist() == ["t0-1", "t1-0"]
-        assert found.features.shape == (2, 2)
+        assert found.features.shape == (2, WIDTH)
+        # Those that a decision was stored without are missing.
+        assert np.isnan(found.features).tolist() == [[False, False, *[True] * (WIDTH - 2)]] * 2
         assert history.by_ids(["t1-1", "none"], START + 60 * SECOND).result(
             10
         ).log_odds.tolist() == [1]
