@@ -28,7 +28,7 @@ from dataflows.messages import (
 from dataflows.reused import reused
 from models.cards import CardProfiles
 from models.champion import served_probability
-from models.features import CARD_COLUMNS, TERMINAL_COLUMNS, columns_of, empty, hundredths
+from models.features import CARD_COLUMNS, TERMINAL_COLUMNS, empty, hundredths
 from models.policy import Policy
 from models.portable import pack, unpack
 from models.published import Published
@@ -230,7 +230,7 @@ class ScoreStep(Remembering[Scorable | Release, Outcome]):
     def _decide(self, rows: Scorable) -> Decisions:
         model = self._model
         assert model is not None  # the first step comes with a version
-        picked = model.layout.indices(rows.features[:, columns_of(model.layout.features)])
+        picked = model.layout.indices(rows.features[:, model.columns])
         log_odds = model.sum(picked)
         decision = self._policy.decide(log_odds)
         reasons = texts([[]] * len(decision))

@@ -10,15 +10,21 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from models.features import CARD, CARD_LATER, DRAWN, PAYMENT, USUAL_AMOUNT, ratio
+from models.features import (
+    CARD,
+    CARD_LATER,
+    DRAWN,
+    PAYMENT,
+    UNUSUAL_COUNT,
+    UNUSUAL_RATIO,
+    USUAL_AMOUNT,
+    ratio,
+)
 from models.profiles import Profiles
 from tidegate.schema import DAY, HOUR, SECOND, Batch, Examples, Ints, Texts
 
 REMEMBERED = 16  # last payments whose terminals a card remembers, and last unusual ones
 
-# A payment is unusual for its card beyond so many times its mean of 30 days, of so many payments.
-UNUSUAL_RATIO = 3.0
-UNUSUAL_COUNT = 3
 _RATIO = (PAYMENT + CARD).index("card_ratio_30d")
 _COUNT = (PAYMENT + CARD).index("card_count_30d")
 _NEVER = -(2**62)

@@ -30,8 +30,8 @@ VERSION = 1
 # Where AdaGrad's sums start. A row moves hundreds of weights at once, so small first steps are what
 # keeps the first frauds from outweighing everything (measured: docs/decisions/0005-champion.md).
 _FIRST_SQUARE = 10.0
+_QUICKER = 0.25  # what is left of the sums when the model errs more than it did
 _FADING = 400.0  # frauds after which 1/e is left of what was believed before
-_QUICKER = 0.25  # what is left of them when the model errs more than it did
 
 
 class Champion(base.MiniBatchClassifier):
@@ -67,11 +67,10 @@ class Champion(base.MiniBatchClassifier):
         self.beliefs = beliefs
         self._layout = layout_of(bins)
         # One more than there are weights: missing values pick the last, which stays 0.
-        self._weights = np.zeros(self._layout.weights + 1)
         self._beliefs = np.zeros(self._layout.weights + 1)
         first = np.concatenate([first_weights(b, beliefs) for b in bins])
         self._beliefs[: len(first)] = first
-        self._weights += self._beliefs
+        self._weights = self._beliefs.copy()
         self._frauds = 0.0  # learned from, by their weight
         self._squares = np.full(self._layout.weights + 1, _FIRST_SQUARE)
         self._seen = np.zeros(self._layout.weights + 1)  # rows learned from, by weight picked

@@ -20,6 +20,7 @@ from river.drift import ADWIN
 
 from models.layout import Indices, Layout
 from models.published import ONE
+from models.quality import REACH, binned, log_loss
 from tidegate.schema import DAY, HOUR, Bools, Ints
 
 LOG_LOSS = "log_loss"
@@ -45,7 +46,7 @@ _MOST_HOURS = 4096  # hours since the last alarm that are remembered
 _LEAST_CHANGE = {LOG_LOSS: 0.1, FRAUDS: 1.0, "score_q50": 0.75, "score_q95": 0.75}
 
 _LONG_AGO = -(2**32)
-_BINS, _REACH = 512, 16 * ONE  # of log-odds, for their quantiles
+_BINS = 512  # of log-odds, for their quantiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +142,10 @@ class Drift:
                 yield Alarm(f"psi_{name}", index, int(week[start:end].sum()))
 
     def _add(self, picked: Indices, log_odds: Ints, fraud: Bools) -> None:
-        odds = np.clip(log_odds, -_REACH, _REACH - 1)
-        loss = np.logaddexp(0.0, np.where(fraud, -odds, odds) / ONE)
-        self._loss += int(np.rint(loss * ONE).astype(np.int64).sum())
-        self._rows += len(odds)
+        self._loss += int(log_loss(log_odds, fraud).sum())
+        self._rows += len(fraud)
         self._frauds += int(fraud.sum())
-        self._scores += np.bincount((odds + _REACH) * _BINS // (2 * _REACH), minlength=_BINS)
+        self._scores += np.bincount(binned(log_odds, _BINS), minlength=_BINS)
         counts = self._days[self._day % len(self._days)]
         bins = (picked[:, self._watched] + self._shift).ravel()
         # A missing value picks a number beyond all.
@@ -156,7 +155,7 @@ class Drift:
         """Of the hour's log-odds, interpolated evenly within a bin."""
         below = np.concatenate([[0], np.cumsum(self._scores)])
         edge = np.interp(share * below[-1], below, np.arange(_BINS + 1))
-        return float(edge * (2 * _REACH / _BINS) - _REACH) / ONE
+        return float(edge * (2 * REACH / _BINS) - REACH) / ONE
 
     def dump(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as plain arrays."""

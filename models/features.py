@@ -60,13 +60,17 @@ TERMINAL = (
 USUAL_AMOUNT = 5_000
 DRAWN = 4
 
+# A payment is unusual for its card beyond so many times its mean of 30 days, of so many payments.
+UNUSUAL_RATIO = 3.0
+UNUSUAL_COUNT = 3
+
 # Of the card too, but younger. Decisions are stored with their features in the order of NAMES, so a
 # new feature goes to the end, and what was stored before it was thought of is missing it, no more.
 CARD_LATER = (
-    "card_unusual_1d",  # payments of the card's last day that were unusually large for it, below
+    "card_unusual_1d",  # payments of the card's last day beyond UNUSUAL_RATIO times its mean
     "card_unusual_7d",
     "card_unusual_14d",
-    "card_unusual_age_days",  # since its last unusually large payment
+    "card_unusual_age_days",  # since its last such payment
     "card_ratio_drawn",  # amount over the card's mean of 30 days, drawn to USUAL_AMOUNT while young
 )
 

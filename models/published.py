@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bins import Bins
+from models.features import columns_of
 from models.layout import Indices, Layout, layout_of, total
 from models.portable import BadState, pack, unpack
 from tidegate.schema import Features, Ints
@@ -85,6 +86,12 @@ class Published:
             result[:, number] += (crossed - half)[:, left == number].sum(axis=1)
             result[:, number] += half[:, right == number].sum(axis=1)
         return result
+
+    @cached_property
+    def columns(self) -> Ints:
+        """Where its features are among `features.NAMES`, in which order decisions are served and
+        stored. Raises KeyError of the first that is not there."""
+        return columns_of(self.layout.features)
 
     @cached_property
     def _padded(self) -> npt.NDArray[np.int32]:

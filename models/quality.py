@@ -7,19 +7,20 @@ evaluating stream learning algorithms*, Machine Learning 90, 2013).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from models.champion import served_probability
 from models.published import ONE
 from models.topcards import TopCards
-from tidegate.schema import DAY, Examples, Ints, Metric, View
+from tidegate.schema import DAY, Bools, Examples, Ints, Metric, View
 
 REVIEWED = 0.01  # share of payments that is taken to be looked at, for the recall
 _BINS = 2048
-_REACH = 16 * ONE  # log-odds beyond are counted at the end of the scale
+REACH = 16 * ONE  # log-odds beyond are counted at the end of the scale
 _WEEK = 7
 
 
@@ -61,20 +62,15 @@ class Quality:
         the highest `REVIEWED` of them are looked at, log loss, calibration (frauds expected over
         frauds found) and card precision@100.
         """
-        found = list(self._ranking("", self._all, at, name))[:1]
+        rows, frauds = self.known
+        if not frauds:
+            return []
+        found = [Metric(name, "average_precision", at, average_precision(*self._all), rows)]
         week = [self._day - back for back in range(_WEEK - 1, -1, -1)]
         # The newest day has only begun.
         for suffix, days in (("_7d", week), ("_1d", week[-2:-1])):
-            slots = [day % _WEEK for day in days]
-            counts, sums = self._days[slots].sum(axis=0), self._sums[slots].sum(axis=0)
-            found += self._ranking(suffix, counts, at, name)
-            rows, frauds = int(counts.sum()), int(counts[1].sum())
-            if frauds:
-                loss, expected = (sums / ONE).tolist()
-                cards = self._cards.precision(days)
-                found.append(Metric(name, f"log_loss{suffix}", at, loss / rows, rows))
-                found.append(Metric(name, f"calibration{suffix}", at, expected / frauds, rows))
-                found.append(Metric(name, f"card_precision_100{suffix}", at, cards, rows))
+            rows, figures = self._of(days)
+            found += [Metric(name, f"{what}{suffix}", at, v, rows) for what, v in figures.items()]
         return found
 
     @property
@@ -98,31 +94,56 @@ class Quality:
         self._day = int(arrays["day"][0])
         self._cards.load(arrays)
 
-    def _ranking(self, suffix: str, counts: Ints, at: int, name: str) -> Iterator[Metric]:
-        if counts[1].any():
-            rows = int(counts.sum())
-            precision = average_precision(counts[0], counts[1])
-            yield Metric(name, f"average_precision{suffix}", at, precision, rows)
-            yield Metric(name, f"recall_1pct{suffix}", at, recall(counts[0], counts[1]), rows)
+    def _of(self, days: Sequence[int]) -> tuple[int, dict[str, float]]:
+        """Payments of these days, and their figures; none without a fraud."""
+        slots = [day % _WEEK for day in days]
+        genuine, fraud = self._days[slots].sum(axis=0)
+        rows, frauds = int(genuine.sum() + fraud.sum()), int(fraud.sum())
+        if not frauds:
+            return rows, {}
+        loss, expected = (self._sums[slots].sum(axis=0) / ONE).tolist()
+        return rows, {
+            "average_precision": average_precision(genuine, fraud),
+            "recall_1pct": recall(genuine, fraud),
+            "log_loss": loss / rows,
+            "calibration": expected / frauds,
+            "card_precision_100": self._cards.precision(days),
+        }
 
     def _add(self, days: Ints, outcome: Ints, log_odds: Ints, number: int) -> None:
-        log_odds = np.clip(log_odds, -_REACH, _REACH - 1)
-        place = (log_odds + _REACH) * _BINS // (2 * _REACH)
+        place = binned(log_odds, _BINS)
         np.add.at(self._all, (outcome, place), number)
         held = days > self._day - _WEEK
         slot, outcome, place = days[held] % _WEEK, outcome[held], place[held]
         np.add.at(self._days, (slot, outcome, place), number)
-        x = log_odds[held] / ONE
-        loss = np.logaddexp(0.0, np.where(outcome == 1, -x, x))
-        expected = 1.0 / (1.0 + np.exp(-x))
-        for column, value in enumerate((loss, expected)):
-            np.add.at(self._sums[:, column], slot, number * np.rint(value * ONE).astype(np.int64))
+        expected = np.rint(served_probability(clipped(log_odds[held])) * ONE).astype(np.int64)
+        for column, value in enumerate((log_loss(log_odds[held], outcome == 1), expected)):
+            np.add.at(self._sums[:, column], slot, number * value)
 
     def _turn(self, day: int) -> None:
         for passed in range(max(self._day + 1, day - _WEEK + 1), day + 1):
             self._days[passed % _WEEK] = 0
             self._sums[passed % _WEEK] = 0
         self._day = max(self._day, day)
+
+
+def clipped(log_odds: Ints) -> Ints:
+    """Log-odds, in 1/ONE, within the scale."""
+    within: Ints = np.clip(log_odds, -REACH, REACH - 1)
+    return within
+
+
+def binned(log_odds: Ints, bins: int) -> Ints:
+    """The number of the bin of so many equal ones, from -REACH to REACH, that each falls into."""
+    return (clipped(log_odds) + REACH) * bins // (2 * REACH)
+
+
+def log_loss(log_odds: Ints, fraud: Bools) -> Ints:
+    """Of each payment, in 1/ONE: whole numbers, which add up the same in any order."""
+    odds = clipped(log_odds)
+    loss = np.logaddexp(0.0, np.where(fraud, -odds, odds) / ONE)
+    units: Ints = np.rint(loss * ONE).astype(np.int64)
+    return units
 
 
 def average_precision(genuine: Ints, fraud: Ints) -> float:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.cards import UNUSUAL_RATIO
-from models.features import COLUMN, NAMES, columns_of
+from models.features import COLUMN, NAMES, UNUSUAL_RATIO
 from models.layout import Indices
 from models.published import ONE, Published
 from tidegate.currencies import format_amount
@@ -189,8 +188,7 @@ def explain(model: Published, batch: Batch, features: Features, picked: Indices)
 
     weight: what the reason adds to the log-odds, beyond an average payment's, rounded to 1/1000.
     """
-    groups = _GROUPS[columns_of(model.layout.features)]
-    weights = model.contributions(picked) @ groups / ONE
+    weights = model.contributions(picked) @ _GROUPS[model.columns] / ONE
     order = np.argsort(-weights, axis=1, kind="stable")
     result = []
     for row, best in enumerate(order.tolist()):

@@ -13,7 +13,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from models.features import columns_of
 from models.policy import Policy
 from models.portable import BadState
 from models.published import Published
@@ -87,6 +86,6 @@ def _policy(version: str, content: str | None) -> Policy:
 
 def _columns(published: Published) -> Ints:
     try:
-        return columns_of(published.layout.features)
+        return published.columns
     except KeyError as ex:
         raise CannotReplay(f"this release knows no feature {ex.args[0]}") from ex
