@@ -10,16 +10,13 @@ refresh; without it at once.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
-from operator import itemgetter
 from typing import Any, LiteralString
 
 from psycopg.rows import class_row
-from psycopg.types.numeric import IntLoader
 
 from tidegate.store.connection import Conn
 
@@ -101,12 +98,18 @@ class Spread:
     latency: Latency | None  # None where there was no decision
 
 
+# A column of a series comes as one text: thousands of rows take PostgreSQL longer to send, and
+# Python to make objects of, than to find. They are sorted here, as PostgreSQL's sort is slower.
+_COLUMN = "string_agg({}::text, ' ')"
+_BUCKETS = _COLUMN.format("date_part('epoch', bucket)::bigint")
+
 _DECIDED = {
     step: f"""
-        SELECT currency, decision, bucket, decisions, amount_minor
+        SELECT currency, decision, {_BUCKETS}, {_COLUMN.format("decisions")},
+               {_COLUMN.format("amount_minor")}
         FROM decision_{step.value}
         WHERE bucket >= %(since)s AND bucket < %(until)s
-        ORDER BY bucket
+        GROUP BY currency, decision
     """
     for step in Step
 }
@@ -125,10 +128,11 @@ _SPREAD = {
 
 _ENTITY = {
     (subject, step): f"""
-        SELECT currency, bucket, decisions, not_approved, amount_minor
+        SELECT currency, {_BUCKETS}, {_COLUMN.format("decisions")},
+               {_COLUMN.format("not_approved")}, {_COLUMN.format("amount_minor")}
         FROM {subject}_{step.value}
         WHERE {subject}_id = %(id)s AND bucket >= %(since)s AND bucket < %(until)s
-        ORDER BY bucket
+        GROUP BY currency
     """
     for subject in ("terminal", "merchant")
     for step in (Step.HOUR, Step.DAY)
@@ -151,8 +155,12 @@ _TOP_TERMINALS = {
 
 def decided(conn: Conn, step: Step, *, since: datetime, until: datetime) -> list[DecidedSeries]:
     """Decisions over time: a series for each currency and decision that there was, by both."""
-    rows = _rows(conn, _DECIDED[step], {"since": since, "until": until})
-    return [DecidedSeries(*key, *columns) for key, columns in _by_key(rows, itemgetter(0, 1), 2)]
+    rows = conn.execute(_DECIDED[step], {"since": since, "until": until}).fetchall()
+    ordered = _Ordered()
+    return [
+        DecidedSeries(currency, decision, *ordered(buckets, *columns))
+        for currency, decision, buckets, *columns in sorted(rows)
+    ]
 
 
 def spread(conn: Conn, step: Step, *, since: datetime, until: datetime) -> Spread:
@@ -199,26 +207,38 @@ def top_terminals(
 def _entity(
     conn: Conn, query: LiteralString, id: str, since: datetime, until: datetime
 ) -> list[EntitySeries]:
-    rows = _rows(conn, query, {"id": id, "since": since, "until": until})
-    return [EntitySeries(key, *columns) for key, columns in _by_key(rows, itemgetter(0), 1)]
+    rows = conn.execute(query, {"id": id, "since": since, "until": until}).fetchall()
+    ordered = _Ordered()
+    return [
+        EntitySeries(currency, *ordered(buckets, *columns))
+        for currency, buckets, *columns in sorted(rows)
+    ]
 
 
-def _rows(conn: Conn, query: LiteralString, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-    with conn.cursor() as cursor:
-        # Sums of amounts as int and not as Decimal.
-        cursor.adapters.register_loader("numeric", IntLoader)
-        return cursor.execute(query, values).fetchall()
+class _Ordered:
+    """Columns of texts as lists, oldest bucket first.
+
+    Most series of a reply have the same buckets in the same order: they are worked out once.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[list[datetime], list[int]]] = {}
+
+    def __call__(self, buckets: str, *columns: str) -> Iterator[Any]:
+        seen = self._seen.get(buckets)
+        if seen is None:
+            seconds = _integers(buckets)
+            order = sorted(range(len(seconds)), key=seconds.__getitem__)
+            seen = [datetime.fromtimestamp(seconds[n], UTC) for n in order], order
+            self._seen[buckets] = seen
+        begins, order = seen
+        yield begins
+        for column in map(_integers, columns):
+            yield [column[n] for n in order]
 
 
-def _by_key(
-    rows: Iterable[tuple[Any, ...]], key: Callable[[tuple[Any, ...]], Any], width: int
-) -> Iterator[tuple[Any, list[tuple[Any, ...]]]]:
-    """The rows of each key, in order of the keys, as the columns after those `width` of the key."""
-    found: defaultdict[Any, list[tuple[Any, ...]]] = defaultdict(list)
-    for row in rows:  # faster than PostgreSQL's sort by texts
-        found[key(row)].append(row)
-    for of in sorted(found):
-        yield of, list(zip(*found[of], strict=True))[width:]
+def _integers(text: str) -> list[int]:
+    return [*map(int, text.split(" "))]
 
 
 def _latency(count: int, below: Sequence[int]) -> Latency:

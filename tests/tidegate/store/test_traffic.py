@@ -79,12 +79,12 @@ def entity(rows, step):
     return [
         EntitySeries(
             currency=currency,
-            buckets=tuple(bucket for of, bucket in sorted(found) if of == currency),
-            decisions=tuple(len(group) for group in of_currency),
-            not_approved=tuple(
+            buckets=[bucket for of, bucket in sorted(found) if of == currency],
+            decisions=[len(group) for group in of_currency],
+            not_approved=[
                 sum(row["decision"] != "approve" for row in group) for group in of_currency
-            ),
-            amount_minor=tuple(sum(row["amount_minor"] for row in group) for group in of_currency),
+            ],
+            amount_minor=[sum(row["amount_minor"] for row in group) for group in of_currency],
         )
         for currency in sorted({of for of, _ in found})
         for of_currency in [[found[key] for key in sorted(found) if key[0] == currency]]
