@@ -86,6 +86,10 @@ class DecisionRecordReply(DecisionReply):
     channel: str | None
     details: dict[str, object] | None = Field(description="the transaction's other fields")
     log_odds: int = Field(description="fixed point, what was compared with the thresholds")
+    propensity: float = Field(
+        description="probability that a payment of this score is not declined: 1 below the decline "
+        "threshold, else the share of the control group"
+    )
     features: list[FeatureReply]
     labels: list[LabelReply] = Field(description="the first one stands")
 

@@ -67,7 +67,9 @@ def evaluate(
     store = MemoryStore(partitions(keys), delay + 2 * DAY, scored)
     given = Input(files, LabelBook(labels), None, delay, drain=False)
     source = FileSource(given, store, threading.Event())
-    execute(build(source, OutcomeSink(keys, store), Plan(1, Policy(), delay_days, bins)))
+    # History knows the outcome of every payment, so none is declined, which would hide it.
+    plan = Plan(1, Policy(decline=1.0), delay_days, bins)
+    execute(build(source, OutcomeSink(keys, store), plan))
     ids = np.concatenate([nothing(0), *(part.batch.transaction_id for part in parts)])
     return Scored(
         ids,

@@ -4,6 +4,9 @@ Time goes in ticks. At the end of a tick, labels that came in it meet the paymen
 and payments that reached maturity in it without a label count as genuine; within a tick labels come
 before maturity. A label that contradicts what was believed corrects it.
 
+Silence says nothing of a declined payment: it never took place, so it counts as genuine or fraud
+only once a label says so.
+
 The profiles count a label at once. The learners wait for the payment's maturity, and learn then
 from what is believed of it: frauds are known days before genuine payments are, and a model that
 learned each when it is known would see, in its first week, nothing but fraud.
@@ -89,7 +92,8 @@ def of_labels(
     """Examples of labelled payments. before: the `View` that each label found, maturity apart;
     fraud: what it says; mature: payments made by then had matured before (microseconds)."""
     old = payments.event_time <= mature
-    before = np.where(old & (before == View.UNKNOWN), np.int8(View.GENUINE), before)
+    silent = old & (before == View.UNKNOWN) & ~payments.declined
+    before = np.where(silent, np.int8(View.GENUINE), before)
     # A young payment's label is for the profiles alone; the learners get it when it is mature.
     told = _examples(payments, before, fraud, old)
     # A label that says what is believed already teaches nothing new.
@@ -98,6 +102,8 @@ def of_labels(
 
 def of_maturity(matured: Served, views: npt.NDArray[np.int8]) -> Examples:
     """Examples of payments that reach maturity. views: what labels say of each, a `View`."""
+    told = np.flatnonzero((views != View.UNKNOWN) | ~matured.declined)
+    matured, views = matured.take(told), views[told]
     return _examples(matured, views, views == View.FRAUD, np.ones(len(matured), np.bool_))
 
 
@@ -125,4 +131,13 @@ def _examples(
         before,
         fraud,
         learned.astype(np.float32),
+        _stands(served),
     )
+
+
+def _stands(served: Served) -> Ints:
+    """For how many payments each stands: a control group for all that would have been declined,
+    labelled or not, as those among them that have labels are no fair sample."""
+    shown = served.propensity > 0
+    alike = np.rint(1.0 / np.where(shown, served.propensity, 1.0)).astype(np.int64)
+    return np.where(served.declined & shown & (alike > 1), 0, alike)

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from dataflows.messages import Marks, Outcome, nothing_served, order_of
-from tidegate.schema import Decisions, Served
+from tidegate.schema import Decision, Decisions, Served
 
 
 class MemoryStore:
@@ -85,6 +85,8 @@ class MemoryStore:
             decisions.features,
             decisions.log_odds,
             np.full(len(decisions), decisions.stream_time, np.int64),
+            decisions.decision == Decision.DECLINE,
+            decisions.propensity,
         )
         self._parts.append((least, greatest, served))
         while self._parts and self._parts[0][1] < self._newest - self._keep:

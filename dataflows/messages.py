@@ -212,6 +212,7 @@ def no_examples() -> Examples:
         np.zeros(0, np.int8),
         np.zeros(0, np.bool_),
         np.zeros(0, np.float32),
+        zero,
     )
 
 
@@ -227,5 +228,13 @@ def nothing_served() -> Served:
     """No payments."""
     zero = np.zeros(0, np.int64)
     return Served(
-        nothing(0), zero, nothing(0), nothing(0), np.zeros((0, 0), np.float32), zero, zero
+        nothing(0),
+        zero,
+        nothing(0),
+        nothing(0),
+        np.zeros((0, 0), np.float32),
+        zero,
+        zero,
+        np.zeros(0, np.bool_),
+        np.zeros(0, np.float32),
     )

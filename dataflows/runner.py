@@ -87,6 +87,7 @@ class Run:
     maturity_days: float = 7.0
     review: float = 0.3
     decline: float = 0.9
+    control: int = 20
     pace: float = 0.0
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"
@@ -116,7 +117,9 @@ class Run:
     @property
     def plan(self) -> Plan:
         """What the graph is built with."""
-        return Plan(self.shards, Policy(self.review, self.decline), self.maturity_days)
+        return Plan(
+            self.shards, Policy(self.review, self.decline, self.control), self.maturity_days
+        )
 
 
 def run(given: Run, on_stored: OnStored = lambda outcomes: None) -> bool:

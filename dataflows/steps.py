@@ -232,7 +232,7 @@ class ScoreStep(Remembering[Scorable | Release, Outcome]):
         assert model is not None  # the first step comes with a version
         picked = model.layout.indices(rows.features[:, model.columns])
         log_odds = model.sum(picked)
-        decision = self._policy.decide(log_odds)
+        decision = self._policy.decide(log_odds, rows.batch.transaction_id)
         reasons = texts([[]] * len(decision))
         flagged = np.flatnonzero(decision != Decision.APPROVE)
         if len(flagged):
@@ -245,6 +245,7 @@ class ScoreStep(Remembering[Scorable | Release, Outcome]):
             log_odds,
             served_probability(log_odds),
             decision,
+            self._policy.propensity(log_odds),
             reasons,
             int(time.time() * SECOND),
             rows.now,

@@ -29,6 +29,10 @@ class Quality:
 
     A payment belongs to the day it was made on. Were it the day its outcome became known, a week
     would hold late frauds whose genuine neighbours it does not hold, and look better than it was.
+
+    Each is counted as often as the payments that it stands for: a control group, which was let
+    through by chance, for all that were declined (inverse propensity weights; Horvitz, Thompson,
+    *JASA* 47, 1952).
     """
 
     def __init__(self) -> None:
@@ -38,19 +42,27 @@ class Quality:
         # takes back exactly what was added.
         self._sums = np.zeros((_WEEK, 2), np.int64)
         self._cards = TopCards(_WEEK)
+        self._known = np.zeros(2, np.int64)  # outcomes known so far, and how many are frauds
         self._day = -1  # the newest, of which payments are counted
 
     def count(self, examples: Examples) -> None:
         """Counts what is learned, under the view that is learned; an earlier view that it
         contradicts is taken back."""
+        again = _again(examples)
+        self._known += len(examples) - int(again.sum()), 0
+        self._known[1] += int(examples.fraud.sum()) - int(examples.before[again].sum())
+        examples = examples.take(examples.stands > 0)
         if not len(examples):
             return
         days = examples.event_time // DAY
         self._turn(int(days.max()))
-        again = (examples.before != View.UNKNOWN) & (examples.before != examples.fraud)
-        self._add(days, examples.fraud.astype(np.int64), examples.log_odds, 1)
+        again = _again(examples)
+        self._add(days, examples.fraud.astype(np.int64), examples.log_odds, examples.stands)
         self._add(
-            days[again], examples.before[again].astype(np.int64), examples.log_odds[again], -1
+            days[again],
+            examples.before[again].astype(np.int64),
+            examples.log_odds[again],
+            -examples.stands[again],
         )
         self._cards.count(days, examples.card_token, examples.log_odds, examples.fraud, again)
 
@@ -62,8 +74,8 @@ class Quality:
         the highest `REVIEWED` of them are looked at, log loss, calibration (frauds expected over
         frauds found) and card precision@100.
         """
-        rows, frauds = self.known
-        if not frauds:
+        rows = int(self._all.sum())
+        if not self._all[1].any():
             return []
         found = [Metric(name, "average_precision", at, average_precision(*self._all), rows)]
         week = [self._day - back for back in range(_WEEK - 1, -1, -1)]
@@ -75,8 +87,8 @@ class Quality:
 
     @property
     def known(self) -> tuple[int, int]:
-        """Outcomes known so far, and how many of them are frauds."""
-        return int(self._all.sum()), int(self._all[1].sum())
+        """Outcomes known so far, and how many of them are frauds; each is one."""
+        return int(self._known[0]), int(self._known[1])
 
     def dump(self) -> dict[str, npt.NDArray[Any]]:
         """The counts as plain arrays."""
@@ -85,6 +97,7 @@ class Quality:
             "days": self._days,
             "sums": self._sums,
             "day": np.array([self._day]),
+            "known": self._known,
         }
         return counted | self._cards.dump()
 
@@ -92,6 +105,9 @@ class Quality:
         """What `dump` gave."""
         self._all, self._days, self._sums = arrays["all"], arrays["days"], arrays["sums"]
         self._day = int(arrays["day"][0])
+        # What was saved before some stood for others counted each as one.
+        counted = np.array([self._all.sum(), self._all[1].sum()])
+        self._known = arrays.get("known", counted)
         self._cards.load(arrays)
 
     def _of(self, days: Sequence[int]) -> tuple[int, dict[str, float]]:
@@ -110,11 +126,12 @@ class Quality:
             "card_precision_100": self._cards.precision(days),
         }
 
-    def _add(self, days: Ints, outcome: Ints, log_odds: Ints, number: int) -> None:
+    def _add(self, days: Ints, outcome: Ints, log_odds: Ints, number: Ints) -> None:
         place = binned(log_odds, _BINS)
         np.add.at(self._all, (outcome, place), number)
         held = days > self._day - _WEEK
         slot, outcome, place = days[held] % _WEEK, outcome[held], place[held]
+        number = number[held]
         np.add.at(self._days, (slot, outcome, place), number)
         expected = np.rint(served_probability(clipped(log_odds[held])) * ONE).astype(np.int64)
         for column, value in enumerate((log_loss(log_odds[held], outcome == 1), expected)):
@@ -125,6 +142,12 @@ class Quality:
             self._days[passed % _WEEK] = 0
             self._sums[passed % _WEEK] = 0
         self._day = max(self._day, day)
+
+
+def _again(examples: Examples) -> Bools:
+    """Which of them were counted before, with the other outcome."""
+    again: Bools = (examples.before != View.UNKNOWN) & (examples.before != examples.fraud)
+    return again
 
 
 def clipped(log_odds: Ints) -> Ints:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from models.policy import Policy
 from models.portable import BadState
 from models.published import Published
-from tidegate.schema import Features, Ints, ModelVersion
+from tidegate.schema import Features, Ints, ModelVersion, texts
 
 _KEPT = 64  # versions and policies that are held at a time; 100 KB each
 
@@ -45,9 +45,12 @@ class Replayer:
         self._model = lru_cache(_KEPT)(lambda version: _model(version, model(version)))
         self._policy = lru_cache(_KEPT)(lambda version: _policy(version, policy(version)))
 
-    def replay(self, model: str, policy: str, stored: Sequence[bytes]) -> Replayed:
-        """The decisions that these versions make of stored features: rows of one length, each
-        float32, little endian, in the order of `features.NAMES`. Raises CannotReplay."""
+    def replay(
+        self, model: str, policy: str, ids: Sequence[str], stored: Sequence[bytes]
+    ) -> Replayed:
+        """The decisions that these versions make of payments of these ids and stored features: rows
+        of one length, each float32, little endian, in the order of `features.NAMES`. Raises
+        CannotReplay."""
         published = self._model(model)
         columns = _columns(published)
         features: Features = np.frombuffer(b"".join(stored), "<f4").reshape(len(stored), -1)
@@ -57,7 +60,7 @@ class Replayer:
                 f"number {columns.max() + 1}"
             )
         log_odds = published.log_odds(features[:, columns])
-        return Replayed(log_odds, self._policy(policy).decide(log_odds))
+        return Replayed(log_odds, self._policy(policy).decide(log_odds, texts(ids)))
 
 
 def _model(version: str, stored: ModelVersion | None) -> Published:

@@ -10,7 +10,7 @@ from models.features import WIDTH
 from models.policy import Policy
 from models.published import Published
 from tests.api.rows import put_score
-from tidegate.schema import Decision, ModelVersion
+from tidegate.schema import Decision, ModelVersion, texts
 from tidegate.store import models
 
 POLICY = Policy(0.2, 0.6)
@@ -47,7 +47,7 @@ def put_made(
     rng = np.random.default_rng(list(transaction_id.encode()))
     features = rng.gamma(2, 40, (1, WIDTH)).astype(np.float32)
     made = published.log_odds(features)
-    decision = Decision(POLICY.decide(made)[0]).name.lower()
+    decision = Decision(POLICY.decide(made, texts([transaction_id]))[0]).name.lower()
     put_score(
         conn,
         transaction_id,

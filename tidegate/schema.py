@@ -187,6 +187,8 @@ class Served(Columns):
     features: Features  # (rows, number of features)
     log_odds: Ints
     stream_time: Ints  # of the stream when they were decided
+    declined: Bools
+    propensity: npt.NDArray[np.float32]  # as in `Decisions`
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,9 @@ class Examples(Columns):
     """Transactions of which something became known, with what was served for them.
 
     `before` is the `View` held until now, `fraud` the one held from now on; the profiles count a
-    row where the two differ. `weight` is how much the learners make of it: 0 for nothing.
+    row where the two differ. `weight` is how much the learners make of it: 0 for nothing. `stands`
+    is for how many payments it stands, itself among them, where the model is judged: more than one
+    in a control group, 0 where others stand for it.
     """
 
     transaction_id: Texts
@@ -206,6 +210,7 @@ class Examples(Columns):
     before: npt.NDArray[np.int8]
     fraud: Bools
     weight: npt.NDArray[np.float32]
+    stands: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +239,7 @@ class Decisions(Columns):
     log_odds: Ints  # fixed point, sums of the version's integer weights
     score: npt.NDArray[np.float64]  # probability, 0 to 1
     decision: npt.NDArray[np.int8]  # Decision
+    propensity: npt.NDArray[np.float32]  # probability that one of this score is not declined
     reasons: Texts
     scored_at: int  # microseconds since the epoch, wall clock
     stream_time: int  # microseconds since the epoch: what was known by then was used, nothing later

@@ -61,10 +61,12 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The scores from which a payment is reviewed and declined: 0 < review <= decline <= 1."""
+    """The scores from which a payment is reviewed and declined: 0 < review <= decline <= 1; and
+    the control group, one in so many of those to decline, which is reviewed instead."""
 
     review: float = 0.3  # probability
     decline: float = 0.9  # probability
+    control: int = 20  # one in so many, 0 for none
 
     def __post_init__(self) -> None:
         for variable, value in (
@@ -73,6 +75,7 @@ class Thresholds:
         ):
             if not 0 < value <= 1:
                 raise SettingError(variable, f"is {value:g}: above 0 and at most 1 is allowed")
+        _within("TIDEGATE_CONTROL_ONE_IN", self.control, 0, 1_000_000)
         if self.review > self.decline:
             raise SettingError(
                 "TIDEGATE_REVIEW_THRESHOLD",
@@ -251,6 +254,7 @@ class Settings:
         thresholds = Thresholds(
             review=given.number("REVIEW_THRESHOLD", default.thresholds.review),
             decline=given.number("DECLINE_THRESHOLD", default.thresholds.decline),
+            control=given.whole("CONTROL_ONE_IN", default.thresholds.control),
         )
         learning = Learning(given.number("MATURITY_DAYS", default.learning.maturity_days))
         topics = Topics(

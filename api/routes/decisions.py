@@ -54,7 +54,12 @@ def replay_decision(context: Ctx, transaction_id: TransactionId) -> MadeAgainRep
             raise problems.missing("decision")
         replayer = Replayer(partial(models.read_version, conn), partial(models.read_policy, conn))
         try:
-            again = replayer.replay(stored.model_version, stored.policy_version, [stored.features])
+            again = replayer.replay(
+                stored.model_version,
+                stored.policy_version,
+                [stored.transaction_id],
+                [stored.features],
+            )
         except CannotReplay as ex:
             raise HTTPException(409, str(ex)) from ex
     made = MadeReply(

@@ -72,6 +72,7 @@ def decided(
         log_odds=np.full(rows, log_odds, np.int64),
         score=np.full(rows, 0.5),
         decision=np.zeros(rows, np.int8),
+        propensity=np.ones(rows, np.float32),
         reasons=texts([[] for _ in range(rows)]),
         scored_at=START,
         stream_time=stream_time,
@@ -92,6 +93,8 @@ def served(batch: Batch) -> Served:
         features,
         zeros,
         zeros,
+        np.zeros(len(batch), np.bool_),
+        np.ones(len(batch), np.float32),
     )
 
 

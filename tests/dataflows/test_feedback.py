@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,3 +175,42 @@ def test_examples_carry_what_was_served() -> None:
     assert found.event_time.tolist() == [START - 1]
     assert found.log_odds.tolist() == [20]
     assert (found.features == 2.0).all()
+
+
+def through_a_policy(paid: Served, declined: Sequence[bool], propensity: float) -> Served:
+    share = np.full(len(paid), propensity, np.float32)
+    return replace(paid, declined=np.array(declined), propensity=share)
+
+
+def test_silence_says_nothing_of_a_declined_payment_and_a_label_does() -> None:
+    book = LabelBook(labels([("labelled", START, True), ("late", START + 3 * HOUR, False)]))
+    names = ["approved", "silent", "labelled", "late"]
+    matured = served(payments(names, [START - MATURITY] * 4))
+    matured = through_a_policy(matured, [False, True, True, True], 0.0)
+    grown = learned(book, [], nothing_served(), matured)
+    assert grown == [("approved", UNKNOWN, False, 1.0), ("labelled", FRAUD, True, 1.0)]
+    later = START + 4 * HOUR
+    assert learned(book, [1], matured.take(np.array([3])), now=later) == [
+        ("late", UNKNOWN, False, 1.0)  # nothing was believed of it before
+    ]
+
+
+def test_a_control_group_stands_for_what_was_declined() -> None:
+    book = LabelBook(labels([("labelled", START, True)]))
+    names = ["control", "labelled", "silent"]
+    matured = served(payments(names, [START - MATURITY] * 3))
+
+    def stands(propensity: float) -> list[tuple[str, int]]:
+        known = examples(
+            book,
+            np.zeros(0, np.int64),
+            nothing_served(),
+            through_a_policy(matured, [False, True, True], propensity),
+            now=START,
+            mature=START - HOUR - MATURITY,
+        )
+        return list(zip(known.transaction_id.tolist(), known.stands.tolist(), strict=True))
+
+    assert stands(0.05) == [("control", 20), ("labelled", 0)]
+    assert stands(0.0) == [("control", 1), ("labelled", 1)]  # nobody else stands for it
+    assert stands(1.0) == [("control", 1), ("labelled", 1)]  # from before there were any

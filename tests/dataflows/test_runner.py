@@ -127,7 +127,8 @@ def test_every_transaction_has_one_row_its_decision_and_its_alert(
     assert Counter(row["transaction_id"] for row in rows) == Counter(history.batch.transaction_id)
     assert len({row["model_version"] for row in rows}) > 50
     odds = np.array([row["log_odds"] for row in rows])
-    decided = [Decision(kind).name.lower() for kind in Policy(0.3, 0.9).decide(odds)]
+    ids = texts([row["transaction_id"] for row in rows])
+    decided = [Decision(kind).name.lower() for kind in Policy(0.3, 0.9, 20).decide(odds, ids)]
     assert decided == [row["decision"] for row in rows]
     flagged = {row["transaction_id"] for row in rows if row["decision"] != "approve"}
     alerts = {row[0]: row[1] for row in undisturbed.stored["alert"]}

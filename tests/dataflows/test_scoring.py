@@ -54,6 +54,7 @@ def in_order(parts: list[Decisions]) -> Decisions:
         together.log_odds[order],
         together.score[order],
         together.decision[order],
+        together.propensity[order],
         together.reasons[order],
         together.scored_at,
         together.stream_time,
@@ -77,10 +78,12 @@ def test_the_number_of_shards_changes_no_bit(files: tuple[Path, Path], shards: i
 def test_decisions_follow_the_thresholds_and_only_what_is_flagged_has_reasons(
     files: tuple[Path, Path],
 ) -> None:
-    middling = decisions(files, 2)
+    middling = decisions(files, 2, Policy(decline=1.0))
     review, decline = np.quantile(middling.score, [0.9, 0.98])
+    # Reviews hide no outcome, so they change no score.
+    reviewed = decisions(files, 2, Policy(float(review), 1.0))
+    assert reviewed.score.tobytes() == middling.score.tobytes()
     found = decisions(files, 2, Policy(float(review), float(decline)))
-    assert found.score.tobytes() == middling.score.tobytes()
     kinds = found.decision
     assert {Decision(kind) for kind in kinds} == set(Decision)
     assert found.score[kinds == Decision.APPROVE].max() < review + 1e-6

@@ -24,7 +24,7 @@ SNAPSHOT_SECONDS = 0.5
 PATIENCE = 60.0  # seconds until a process must have started or ended
 MOST_WORKERS = 3
 # Low, so that a stream of a few thousand payments raises alerts.
-REVIEW, DECLINE = 0.02, 0.3
+REVIEW, DECLINE, CONTROL = 0.02, 0.3, 4
 
 
 class Cluster:
@@ -47,6 +47,7 @@ class Cluster:
             "TIDEGATE_METRICS_PORT": str(self.port),
             "TIDEGATE_REVIEW_THRESHOLD": str(REVIEW),
             "TIDEGATE_DECLINE_THRESHOLD": str(DECLINE),
+            "TIDEGATE_CONTROL_ONE_IN": str(CONTROL),
             "TIDEGATE_LOG_FORMAT": "text",
             **env,
         }

@@ -17,10 +17,10 @@ from models.champion import served_probability
 from models.policy import Policy
 from models.published import Published
 from tests.dataflows.streams import query
-from tests.faults.cluster import DECLINE, REVIEW
+from tests.faults.cluster import CONTROL, DECLINE, REVIEW
 from tests.faults.messages import Traffic
 from tidegate.kafka.outgoing import AlertMessage, DeadLetterMessage, DecisionMessage
-from tidegate.schema import Decision, to_micros
+from tidegate.schema import Decision, texts, to_micros
 from tidegate.settings import Topics
 from tidegate.store import connection, models
 from tidegate.store.decisions import alert_id
@@ -127,7 +127,7 @@ def _all_decided(verdict: Verdict, rows: Sequence[Any], traffic: Traffic) -> Non
 
 def _recompute(verdict: Verdict, database: str, rows: Sequence[Any]) -> None:
     """Log-odds, score and decision from the stored features and the stored model, to the bit."""
-    policy = Policy(REVIEW, DECLINE)
+    policy = Policy(REVIEW, DECLINE, CONTROL)
     by_version: dict[str, list[Any]] = {}
     for row in rows:
         by_version.setdefault(row[5], []).append(row)
@@ -141,7 +141,8 @@ def _recompute(verdict: Verdict, database: str, rows: Sequence[Any]) -> None:
             verdict.found("versions under another name", {model.version} - {name})
             features = np.frombuffer(b"".join(row[13] for row in group), "<f4")
             log_odds = model.log_odds(features.reshape(len(group), -1).astype(np.float32))
-            kinds = [Decision(kind).name.lower() for kind in policy.decide(log_odds).tolist()]
+            ids = texts([row[0] for row in group])
+            kinds = [Decision(kind).name.lower() for kind in policy.decide(log_odds, ids).tolist()]
             computed = zip(
                 group, log_odds.tolist(), served_probability(log_odds).tolist(), kinds, strict=True
             )

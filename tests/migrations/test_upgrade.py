@@ -116,7 +116,7 @@ def test_a_filled_database_of_the_first_version_keeps_its_rows_up_and_down(
     assert contents(empty_database) == before
 
 
-LATER_COLUMNS = ["used_until"]
+LATER_COLUMNS = ["used_until", "propensity"]
 
 
 def contents(url: str) -> dict[str, list[tuple[str]]]:

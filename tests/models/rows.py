@@ -75,6 +75,7 @@ def examples(
         before=np.array([view for _, view, _ in outcomes], np.int8),
         fraud=np.array([fraud for _, _, fraud in outcomes], bool),
         weight=np.ones(rows, np.float32) if weight is None else np.asarray(weight, np.float32),
+        stands=np.ones(rows, np.int64),
     )
 
 

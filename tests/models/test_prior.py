@@ -10,7 +10,7 @@ from models.champion import Champion
 from models.features import COLUMN, NAMES, USUAL_AMOUNT
 from models.policy import Policy
 from models.prior import BELIEFS, Belief, first_weights
-from tidegate.schema import Decision, Features
+from tidegate.schema import Decision, Features, texts
 
 OF_LABELS = {"card_frauds_30d", "terminal_share_7d"}
 
@@ -47,12 +47,14 @@ def test_before_the_first_label_nothing_is_flagged_and_the_unusual_ranks_first()
     features = np.concatenate([payments(1), large, payments(1, **most)])
     odds = Champion().publish().log_odds(features)
     assert odds.tolist() == sorted(set(odds.tolist()))
-    assert Policy().decide(odds).tolist() == [Decision.APPROVE] * 3
+    assert Policy().decide(odds, texts("abc")).tolist() == [Decision.APPROVE] * 3
 
 
 def test_one_fraud_known_of_a_few_payments_makes_the_terminals_next_ones_suspicious() -> None:
     unusual = payments(1, amount=5 * USUAL_AMOUNT, card_ratio_drawn=5.0, terminal_share_7d=0.25)
-    assert Policy().decide(Champion().publish().log_odds(unusual)).tolist() == [Decision.REVIEW]
+    assert Policy().decide(Champion().publish().log_odds(unusual), texts("a")).tolist() == [
+        Decision.REVIEW
+    ]
 
 
 def test_a_belief_fades_as_frauds_are_learned_from_also_where_none_was() -> None:

@@ -238,3 +238,40 @@ def test_saving_and_loading_in_the_middle_changes_nothing() -> None:
     at = NOW + 12 * DAY
     assert straight.metrics("m", at) == paused.metrics("m", at)
     assert straight.known == paused.known
+
+
+def test_a_control_group_makes_up_for_the_outcomes_that_declining_hides() -> None:
+    rng = np.random.default_rng(8)
+    fraud = rng.random(200_000) < 0.02
+    log_odds = rng.normal(-4, 1.5, len(fraud)) + 3 * fraud
+    everything = scored(log_odds, fraud, NOW)
+    high = log_odds > 0
+    control = high & (rng.random(len(fraud)) < 1 / 10)
+    told = ~high | control | fraud  # of what was declined only frauds are told of
+    stands = np.where(control, 10, np.where(high, 0, 1))
+
+    def quality(known: Examples) -> dict[str, float]:
+        found = Quality()
+        found.count(known)
+        return figures(found)
+
+    whole = quality(everything)
+    corrected = quality(replace(everything, stands=stands).take(told))
+    naive = quality(everything.take(told))
+    for name in ("average_precision", "recall_1pct_7d", "log_loss_7d", "calibration_7d"):
+        assert corrected[name] == pytest.approx(whole[name], rel=0.06), name
+    assert naive["average_precision"] > 1.2 * whole["average_precision"]
+
+
+def test_what_is_known_counts_each_payment_once_whatever_it_stands_for() -> None:
+    given_ = replace(scored([0.0] * 4, [1, 0, 0, 1]), stands=np.array([1, 20, 0, 0]))
+    quality = Quality()
+    quality.count(given_)
+    assert quality.known == (4, 2)
+    corrected = replace(given_, before=given_.fraud.astype(np.int8), fraud=~given_.fraud)
+    quality.count(corrected.take(np.array([1, 3])))
+    assert quality.known == (4, 2)
+    again = Quality()
+    again.load(unpack("q", 1, pack("q", 1, quality.dump())))
+    assert again.known == (4, 2)
+    assert again.metrics("m", NOW) == quality.metrics("m", NOW)

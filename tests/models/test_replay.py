@@ -15,9 +15,9 @@ from models.policy import Policy
 from models.portable import BadState
 from models.published import Published
 from models.replay import CannotReplay, Replayer
-from tidegate.schema import Features, ModelVersion
+from tidegate.schema import Features, ModelVersion, texts
 
-POLICY = Policy(0.2, 0.6)
+POLICY = Policy(0.2, 0.6, control=3)
 
 
 def trained(bins: tuple[Bins, ...] = DEFAULT) -> Published:
@@ -49,15 +49,16 @@ def rows(features: Features) -> list[bytes]:
 
 FEATURES = np.random.default_rng(5).gamma(2, 40, (50, WIDTH)).astype(np.float32)
 MODEL = trained()
+IDS = [f"payment-{n}" for n in range(len(FEATURES))]
 
 
 def test_decisions_are_made_again_to_the_bit_and_each_version_is_asked_for_once() -> None:
     asked: list[str] = []
     again = replayer(stored(MODEL), POLICY.content, asked)
     for _ in range(3):
-        made = again.replay(MODEL.version, POLICY.version, rows(FEATURES))
+        made = again.replay(MODEL.version, POLICY.version, IDS, rows(FEATURES))
         assert made.log_odds.tolist() == MODEL.log_odds(FEATURES).tolist()
-        assert made.decision.tolist() == POLICY.decide(made.log_odds).tolist()
+        assert made.decision.tolist() == POLICY.decide(made.log_odds, texts(IDS)).tolist()
     assert asked == [MODEL.version]
 
 
@@ -65,7 +66,7 @@ def test_a_model_of_fewer_features_finds_its_own_among_those_stored() -> None:
     some = (DEFAULT[30], DEFAULT[3], DEFAULT[11])
     model = trained(some)
     made = replayer(stored(model), POLICY.content).replay(
-        model.version, POLICY.version, rows(FEATURES)
+        model.version, POLICY.version, IDS, rows(FEATURES)
     )
     assert made.log_odds.tolist() == model.log_odds(FEATURES[:, [30, 3, 11]]).tolist()
 
@@ -74,7 +75,7 @@ def test_a_feature_that_was_missing_adds_nothing_as_it_did() -> None:
     features = FEATURES.copy()
     features[:, 5] = np.nan
     made = replayer(stored(MODEL), POLICY.content).replay(
-        MODEL.version, POLICY.version, rows(features)
+        MODEL.version, POLICY.version, IDS, rows(features)
     )
     picked = MODEL.layout.indices(features)
     weights = np.append(MODEL.weights, 0).astype(np.int64)
@@ -102,13 +103,13 @@ def test_what_is_missing_or_not_as_it_was_is_named(
     version: str, model: ModelVersion | None, policy: str | None, told: str
 ) -> None:
     with pytest.raises(CannotReplay, match=told):
-        replayer(model, policy).replay(version, POLICY.version, rows(FEATURES))
+        replayer(model, policy).replay(version, POLICY.version, IDS, rows(FEATURES))
 
 
 def test_fewer_features_than_the_model_has_are_refused() -> None:
     with pytest.raises(CannotReplay, match=f"3 features are stored, .* number {WIDTH}"):
         replayer(stored(MODEL), POLICY.content).replay(
-            MODEL.version, POLICY.version, rows(FEATURES[:, :3])
+            MODEL.version, POLICY.version, IDS, rows(FEATURES[:, :3])
         )
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.settings import Retention, SettingError, Settings, masked_url
+from tidegate.settings import Retention, SettingError, Settings, Thresholds, masked_url
 
 
 def refusal(**env: str) -> str:
@@ -25,7 +25,7 @@ def test_an_empty_environment_gives_the_defaults_of_the_demo() -> None:
         4,
         1,
     )
-    assert (settings.thresholds.review, settings.thresholds.decline) == (0.3, 0.9)
+    assert settings.thresholds == Thresholds(0.3, 0.9, 20)
     assert settings.learning.maturity == 7 * 86_400_000_000
     assert settings.kafka.brokers == ()
     assert settings.kafka.topics.dead_letters == "dead-letters"

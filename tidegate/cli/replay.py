@@ -96,7 +96,9 @@ def _tell(stored: Made, made: tuple[int, str], number: int) -> None:
 def _again(replayer: Replayer, rows: Sequence[Made]) -> list[tuple[int, str]]:
     """Log-odds and decision of rows that are alike."""
     model, policy, _ = _alike(rows[0])
-    made = replayer.replay(model, policy, [row.features for row in rows])
+    made = replayer.replay(
+        model, policy, [row.transaction_id for row in rows], [row.features for row in rows]
+    )
     names = [Decision(kind).name.lower() for kind in made.decision.tolist()]
     return list(zip(made.log_odds.tolist(), names, strict=True))
 

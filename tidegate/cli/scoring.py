@@ -92,6 +92,7 @@ def described(
         maturity_days=settings.learning.maturity_days,
         review=settings.thresholds.review,
         decline=settings.thresholds.decline,
+        control=settings.thresholds.control,
         metrics_port=settings.monitoring.metrics_port or 0,
         metrics_host=settings.monitoring.metrics_host,
     )

@@ -33,7 +33,7 @@ CLEAR_INCOMING = "TRUNCATE incoming"
 COPY_INCOMING = """
 COPY incoming (
     transaction_id, card_token, terminal_id, currency, merchant_id, customer_id, channel, details,
-    decision, reasons, alert_id, event_time, amount_minor, log_odds, score, features,
+    decision, reasons, alert_id, event_time, amount_minor, log_odds, score, propensity, features,
     scored_at, stream_time, model_version, policy_version
 ) FROM STDIN (FORMAT binary)
 """
@@ -44,13 +44,13 @@ STORE_INCOMING = """
 WITH inserted AS (
     INSERT INTO score (
         transaction_id, event_time, card_token, terminal_id, amount_minor, currency, merchant_id,
-        customer_id, channel, details, score, log_odds, decision, model_version, policy_version,
-        features, reasons, scored_at, stream_time
+        customer_id, channel, details, score, propensity, log_odds, decision, model_version,
+        policy_version, features, reasons, scored_at, stream_time
     )
     SELECT
         transaction_id, event_time, card_token, terminal_id, amount_minor, currency, merchant_id,
-        customer_id, channel, details, score, log_odds, decision, model_version, policy_version,
-        features, reasons, scored_at, stream_time
+        customer_id, channel, details, score, propensity, log_odds, decision, model_version,
+        policy_version, features, reasons, scored_at, stream_time
     FROM incoming
     ON CONFLICT DO NOTHING
     RETURNING
@@ -122,7 +122,7 @@ def standing(
 # bytes (-1 for null), a trailer. All integers are big-endian.
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
-_COLUMNS = struct.pack("!h", 20)
+_COLUMNS = struct.pack("!h", 21)
 _NULL = struct.pack("!i", -1)
 _JSONB = b"\x01"  # the version byte before the text of a jsonb
 _EMPTY_LIST = struct.pack("!i", 3) + _JSONB + b"[]"
@@ -218,7 +218,7 @@ _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def _numbers(part: Decisions) -> list[bytes]:
-    """event_time, amount_minor, log_odds, score and features of every row, with their lengths."""
+    """What is a number of every row, and its features, with their lengths."""
     width = part.features.shape[1]
     block = np.empty(
         len(part),
@@ -231,17 +231,21 @@ def _numbers(part: Decisions) -> list[bytes]:
             ("log_odds", ">i8"),
             ("score_length", ">i4"),
             ("score", ">f8"),
+            ("propensity_length", ">i4"),
+            ("propensity", ">f4"),
             ("features_length", ">i4"),
             ("features", "<f4", (width,)),
         ],
     )
     for name in ("event_time", "amount_minor", "log_odds", "score"):
         block[f"{name}_length"] = 8
+    block["propensity_length"] = 4
     block["features_length"] = 4 * width
     block["event_time"] = part.batch.event_time - POSTGRES_EPOCH
     block["amount_minor"] = part.batch.amount_minor
     block["log_odds"] = part.log_odds
     block["score"] = part.score
+    block["propensity"] = part.propensity
     block["features"] = part.features
     # As plain bytes of one width, which a list holds as `bytes` objects.
     raw: npt.NDArray[np.void] = block.view(np.dtype((np.void, block.itemsize)))

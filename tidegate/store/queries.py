@@ -39,6 +39,7 @@ class DecisionRecord(StoredDecision):
     channel: str | None
     details: Mapping[str, Any] | None  # the other optional fields of the transaction
     log_odds: int  # fixed point
+    propensity: float  # probability that a payment of this score is not declined
     features: bytes  # float32, little endian, one row
 
 
@@ -113,7 +114,8 @@ _DECISIONS = sql.SQL(
 )
 
 _DECISION = sql.SQL(
-    "SELECT {columns}, merchant_id, customer_id, channel, details, log_odds, features"
+    "SELECT {columns}, merchant_id, customer_id, channel, details, log_odds,"
+    " coalesce(propensity, 1) AS propensity, features"
     " FROM score WHERE transaction_id = %(transaction_id)s ORDER BY event_time LIMIT 1"
 ).format(columns=_LIST_COLUMNS)
 

@@ -11,14 +11,16 @@ from tidegate.schema import DAY, Features, Served, texts
 from tidegate.store.connection import Conn, Micros, MicrosLoader
 
 BETWEEN = """
-SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds, stream_time
+SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds, stream_time,
+       decision = 'decline', coalesce(propensity, 1)
 FROM score
 WHERE event_time > %(after)s AND event_time <= %(until)s
 ORDER BY event_time, transaction_id COLLATE "C"
 """
 
 BY_IDS = """
-SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds, stream_time
+SELECT transaction_id, event_time, card_token, terminal_id, features, log_odds, stream_time,
+       decision = 'decline', coalesce(propensity, 1)
 FROM score
 WHERE transaction_id = ANY(%(ids)s) AND event_time > %(after)s AND event_time <= %(until)s
 AND stream_time < %(now)s
@@ -69,7 +71,7 @@ def _read(conn: Conn, query: LiteralString, parameters: dict[str, Any], width: i
     with conn.cursor(binary=True) as cur:
         cur.adapters.register_loader("timestamptz", MicrosLoader)
         rows = cur.execute(query, parameters).fetchall()
-    columns = list(zip(*rows, strict=True)) or [()] * 7
+    columns = list(zip(*rows, strict=True)) or [()] * 9
     return Served(
         transaction_id=texts(columns[0]),
         event_time=np.array(columns[1], dtype=np.int64),
@@ -78,6 +80,8 @@ def _read(conn: Conn, query: LiteralString, parameters: dict[str, Any], width: i
         features=_features(columns[4], width),
         log_odds=np.array(columns[5], dtype=np.int64),
         stream_time=np.array(columns[6], dtype=np.int64),
+        declined=np.array(columns[7], dtype=np.bool_),
+        propensity=np.array(columns[8], dtype=np.float32),
     )
 
 

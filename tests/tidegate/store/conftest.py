@@ -86,6 +86,7 @@ def decided() -> MakeDecisions:
             log_odds=np.arange(rows, dtype=np.int64) - 2,
             score=np.linspace(0, 1, rows),
             decision=np.array(chosen, dtype=np.int8),
+            propensity=np.linspace(0, 1, rows, dtype=np.float32),
             reasons=texts([[] for _ in ids] if reasons is None else reasons),
             scored_at=start + 60 * SECOND + 7,
             stream_time=start - SECOND,

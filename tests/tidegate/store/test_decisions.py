@@ -44,12 +44,12 @@ def test_a_decision_is_stored_with_all_that_it_was_made_of(
             *("t1", to_datetime(at[0]), "card-0", "terminal-0", 1000, "EUR"),
             *("m1", None, None),
             {"mcc": "5411", "latitude": 48.25, "attributes": {"loyalty": ["a", 1, None]}},
-            *(0.0, -2, "approve", "m1", "p1", part.features[0].tobytes(), [], *times),
+            *(0.0, -2, "approve", "m1", "p1", part.features[0].tobytes(), [], *times, 0.0),
         ),
         (
             *("t2", to_datetime(at[1]), "card-1", "terminal-1", 1001, "EUR"),
             *(None, None, "ecom", None),
-            *(1.0, -1, "decline", "m1", "p1", part.features[1].tobytes(), REASONS, *times),
+            *(1.0, -1, "decline", "m1", "p1", part.features[1].tobytes(), REASONS, *times, 1.0),
         ),
     ]
 

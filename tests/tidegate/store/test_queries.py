@@ -36,6 +36,7 @@ def test_a_decision_is_read_with_all_its_inputs(conn):
     assert record is not None
     assert (record.event_time, record.channel, record.log_odds) == (at(3), "ecom", 2**60)
     assert record.details == {"mcc": "5411"}
+    assert record.propensity == 1.0
     assert len(record.features) == 12
 
 

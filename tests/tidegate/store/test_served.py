@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tidegate.store.conftest import START
-from tidegate.schema import DAY, SECOND, Decisions
+from tidegate.schema import DAY, SECOND, Decision, Decisions
 from tidegate.store import decisions, served
 from tidegate.store.connection import Conn
 
@@ -18,7 +18,7 @@ EVER = (-(2**63), 2**63 - 1)
 
 
 def test_rows_come_back_as_they_were_served(conn: Conn, decided: MakeDecisions) -> None:
-    part = decided(["t1", "t2", "t3"], width=5)
+    part = decided(["t1", "t2", "t3"], width=5, decisions=list(Decision))
     part.features[1] = [np.nan, np.inf, -0.0, 1e-45, 3.4e38]
     decisions.write(conn, [part])
     rows = served.between(conn, *EVER)
@@ -30,6 +30,10 @@ def test_rows_come_back_as_they_were_served(conn: Conn, decided: MakeDecisions) 
     assert rows.features.tobytes() == part.features.tobytes()
     assert rows.log_odds.tolist() == part.log_odds.tolist()
     assert rows.stream_time.tolist() == [part.stream_time] * 3
+    assert rows.declined.tolist() == [False, False, True]
+    assert rows.propensity.tolist() == part.propensity.tolist() == [0.0, 0.5, 1.0]
+    conn.execute("UPDATE score SET propensity = NULL")  # as earlier releases wrote it
+    assert served.between(conn, *EVER).propensity.tolist() == [1.0] * 3
 
 
 def test_a_span_is_open_at_its_start_and_closed_at_its_end(
