@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Path
+from fastapi import Path, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from starlette.exceptions import HTTPException
 
 from api import cursors
 from tidegate.store.alerts import Order
@@ -88,7 +89,26 @@ class ReplayBody(BaseModel):
     again: bool = Field(False, strict=True, description="also where it was replayed before")
 
 
+class PromotionBody(BaseModel):
+    """Why another model is to serve."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field("", max_length=1000, pattern=r"^[^\x00]*$", description="for the history")
+
+
 class ModelParameters(Paged):
     """Which versions of a model, and how fine its series."""
 
     points: int = Field(500, ge=2, le=2000, description="values of each series at most")
+
+
+def json_only(request: Request) -> None:
+    """Refuses a body that is not declared as JSON; for every route that changes anything.
+
+    A page of another site can send a form, or text, to a browser's own machine without asking;
+    JSON it may not.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, "the body must be application/json")

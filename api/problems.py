@@ -49,14 +49,28 @@ INVALID: Responses = {
 }
 UNAVAILABLE: Responses = {503: {"model": Problem, "description": "The database does not answer."}}
 LISTED: Responses = {**INVALID, **UNAVAILABLE}
-REPLAYED: Responses = {
-    **NOT_FOUND,
+CHANGED: Responses = {
     403: {"model": Problem, "description": "The database lets the API only read."},
-    409: {"model": Problem, "description": "It was replayed already, or cannot be."},
     413: {"model": Problem, "description": "The body is too large."},
     415: {"model": Problem, "description": "The body is not declared as JSON."},
+}
+REPLAYED: Responses = {
+    **NOT_FOUND,
+    **CHANGED,
+    409: {"model": Problem, "description": "It was replayed already, or cannot be."},
     422: {"model": Problem, "description": "The corrected message is bad; `errors` says why."},
     503: {"model": Problem, "description": "The database or Kafka does not answer, or is not set."},
+}
+ROLLED_BACK: Responses = {
+    **CHANGED,
+    409: {"model": Problem, "description": "Nothing is to be taken back, or cannot be."},
+    422: {"model": Problem, "description": "The body is wrong; `errors` says why."},
+    **UNAVAILABLE,
+}
+PROMOTED: Responses = {
+    **NOT_FOUND,
+    **ROLLED_BACK,
+    409: {"model": Problem, "description": "It cannot serve, or serves already."},
 }
 FETCHED: Responses = {**NOT_FOUND, **INVALID, **UNAVAILABLE}
 MADE_AGAIN: Responses = {

@@ -148,7 +148,15 @@ class VersionReply(Reply):
     created_at: datetime
 
 
-class ModelReply(Reply):
+class Role(Reply):
+    """What a model is to the flow."""
+
+    serving: bool = Field(description="whether it is to decide")
+    servable: bool | None = Field(description="whether it could; null: the flow never ran it")
+    running: bool | None = Field(description="null: the flow never ran it")
+
+
+class ModelReply(Role):
     """A model, its newest version and the newest value of each metric."""
 
     name: str
@@ -156,12 +164,26 @@ class ModelReply(Reply):
     metrics: dict[str, PointReply]
 
 
-class ModelRecordReply(BaseModel):
+class ModelRecordReply(Role):
     """A model over time."""
 
     name: str
     versions: Page[VersionReply]
     metrics: dict[str, list[PointReply]] = Field(description="oldest first, thinned evenly")
+
+
+class PromotionReply(Reply):
+    """One change of the model that serves."""
+
+    promotion_id: int
+    at: datetime = Field(description="when it was asked for")
+    model: str = Field(description="serves from then on")
+    before: str = Field(description="served until then")
+    actor: str
+    reason: str
+    automatic: bool
+    undoes: int | None = Field(description="the promotion that a rollback takes back")
+    judged_at: datetime | None = Field(description="event time of the newest figures there were")
 
 
 class DecisionTotals(BaseModel):

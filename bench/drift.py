@@ -35,8 +35,8 @@ from dataflows.scoring import Plan, build
 from dataflows.sink import OutcomeSink
 from dataflows.store import partitions
 from models.champion import Champion
-from models.learner import DRIFT
 from models.policy import Policy
+from models.watch import DRIFT
 from tidegate import simulate
 from tidegate.schema import DAY, HOUR, Bools, Decisions, Features, Ints, Metric
 

@@ -21,7 +21,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from bench.given import Given
 from bench.report import Report, figure, say
 from dataflows.evaluate import Scored, evaluate
-from models.bins import BOOK as BOOK_FEATURES
+from models.learner import Additive
+from models.roster import challengers
 from tidegate.readers import TransactionFile
 from tidegate.schema import DAY, Bools, Ints, Texts, to_micros
 
@@ -45,7 +46,9 @@ def bench(given: Given) -> Report:
     card = np.array([cards[name] for name in scored.transaction_id], dtype=object)
     auc, ap, cp = judge(scored, card, _day(START))
     say("  again with the book's features alone")
-    fewer = evaluate([given.data], delay_days=DELAY_DAYS, bins=BOOK_FEATURES)
+    (fifteen,) = challengers(["book"])
+    assert isinstance(fifteen, Additive)
+    fewer = evaluate([given.data], delay_days=DELAY_DAYS, champion=fifteen)
     few_auc, few_ap, few_cp = judge(fewer, card, _day(START))
     figures = [
         figure("area under the ROC curve", [auc], ""),

@@ -18,10 +18,11 @@ from dataflows.routes import Routes
 from dataflows.scoring import Plan, build
 from dataflows.sink import OutcomeSink
 from dataflows.store import partitions
-from models.bins import DEFAULT, Bins
+from models.learner import CHAMPION, Additive
 from models.policy import Policy
+from models.roster import Challenger
 from tidegate.readers import TransactionFile
-from tidegate.schema import DAY, Bools, Decisions, Ints, Labels, Texts, nothing, texts
+from tidegate.schema import DAY, Bools, Decisions, Ints, Labels, Metric, Texts, nothing, texts
 
 
 class NoLabels(ValueError):
@@ -37,6 +38,7 @@ class Scored:
     score: npt.NDArray[np.float64]  # probability, 0 to 1
     log_odds: Ints
     fraud: Bools
+    metrics: dict[tuple[str, str], Metric]  # the newest of each by model and name
 
 
 def evaluate(
@@ -44,7 +46,8 @@ def evaluate(
     *,
     delay_days: float = 7.0,
     currency: str | None = None,
-    bins: tuple[Bins, ...] = DEFAULT,
+    champion: Additive = CHAMPION,
+    challengers: tuple[Challenger, ...] = (),
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Scored:
     """Streams history through profiles, model and learning in the order of event time; every label
@@ -64,11 +67,16 @@ def evaluate(
 
     # The result does not depend on the number of shards, and one is the fastest on one core.
     keys = Routes(1).keys
-    store = MemoryStore(partitions(keys), delay + 2 * DAY, scored)
+    metrics: dict[tuple[str, str], Metric] = {}
+
+    def measured(found: Sequence[Metric]) -> None:
+        metrics.update({(metric.name, metric.metric): metric for metric in found})
+
+    store = MemoryStore(partitions(keys), delay + 2 * DAY, scored, measured)
     given = Input(files, LabelBook(labels), None, delay, drain=False)
     source = FileSource(given, store, threading.Event())
     # History knows the outcome of every payment, so none is declined, which would hide it.
-    plan = Plan(1, Policy(decline=1.0), delay_days, bins)
+    plan = Plan(1, Policy(decline=1.0), delay_days, champion, challengers)
     execute(build(source, OutcomeSink(keys, store), plan))
     ids = np.concatenate([nothing(0), *(part.batch.transaction_id for part in parts)])
     return Scored(
@@ -77,6 +85,7 @@ def evaluate(
         np.concatenate([np.zeros(0), *(part.score for part in parts)]),
         np.concatenate([_NO_TIMES, *(part.log_odds for part in parts)]),
         np.array([name in frauds for name in ids], np.bool_),
+        metrics,
     )
 
 

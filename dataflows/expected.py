@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from dataflows import files, sink, steps
+from dataflows.learning import readable
 from dataflows.live import order
 from dataflows.live.slots import ORDER, offsets_of, slot_names
 from dataflows.routes import LEARNER, Routes
@@ -25,6 +26,7 @@ def expected(shards: int, slots: int = 0) -> Mapping[str, Kept]:
         "cards": Kept(frozenset(keys), _next("cards")),
         "terminals": Kept(frozenset(keys), _next("terminals")),
         "learn": Kept(frozenset([LEARNER]), _next("learn")),
+        "challenge": Kept(None, readable),
         "score": Kept(frozenset(keys), _next("score")),
         "store": Kept(frozenset(partitions(keys)), sink.next_number),
     }

@@ -274,7 +274,17 @@ class _Partition(StatefulSourcePartition[Step, bytes]):
         least = int(batch.event_time.min()) if len(batch) else NEVER
         self._least_sent = min(self._least_sent, least)
         self._flight.sent(number, len(batch), least)
-        return Step(number, now, time.time(), batch, origin or _nowhere(), known, labels, dead)
+        return Step(
+            number,
+            now,
+            time.time(),
+            batch,
+            origin or _nowhere(),
+            known,
+            labels,
+            dead,
+            serving=self._history.serving(),
+        )
 
 
 def _decided_before(served: Served, now: int) -> Served:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,19 +13,31 @@ from dataflows.link import Link
 from dataflows.messages import Marks
 from models.features import WIDTH
 from tidegate.schema import Served
-from tidegate.store import progress, served
+from tidegate.store import progress, promotions, served
 from tidegate.store.connection import Conn
 
 _POLL = 0.002  # seconds between two looks at how far the sink has come
 _MARKS_POLL = 0.01  # the same for how far the sources are stored
+_SERVING_POLL = 1.0  # the same for who serves
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
 class DatabaseHistory:
-    """Answers what was served from the database, one question after the other."""
+    """Answers what was served from the database, one question after the other.
 
-    def __init__(self, url: str, partitions: Sequence[str], generation: int = 0) -> None:
+    promotes: asked of the database before it says who serves, where promotion is automatic.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        partitions: Sequence[str],
+        generation: int = 0,
+        promotes: Callable[[Conn], object] = lambda conn: None,
+    ) -> None:
         self._partitions = partitions
         self._generation = generation
         self._closed = threading.Event()
@@ -36,6 +49,10 @@ class DatabaseHistory:
         self._marks: Marks = {}
         self._marks_asked: Future[dict[tuple[str, int], int]] | None = None
         self._marks_asked_at = 0.0
+        self._promotes = promotes
+        self._serving: str | None = None
+        self._serving_asked: Future[str] | None = None
+        self._serving_asked_at = 0.0
 
     def durable(self) -> int:
         """The last step of which everything was durable when last looked; looks again for the
@@ -61,6 +78,26 @@ class DatabaseHistory:
             self._marks = self._marks_asked.result()
             self._marks_asked, self._marks_asked_at = None, time.monotonic()
         return self._marks
+
+    def serving(self) -> str:
+        """The model that is to serve when last looked; looks again for the next time. Waits for
+        the first answer: what is scored by another model until it comes is not taken back."""
+        if self._serving is None:
+            self._serving = self._ask(self._who_serves).result()
+        elif self._serving_asked is None:
+            if time.monotonic() - self._serving_asked_at >= _SERVING_POLL:
+                self._serving_asked = self._ask(self._who_serves)
+        elif self._serving_asked.done():
+            serving = self._serving_asked.result()
+            if serving != self._serving:
+                log.warning("another model serves", extra={"now": serving, "was": self._serving})
+            self._serving = serving
+            self._serving_asked, self._serving_asked_at = None, time.monotonic()
+        return self._serving
+
+    def _who_serves(self, conn: Conn) -> str:
+        self._promotes(conn)
+        return promotions.serving(conn)
 
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until (microseconds), by event time and id."""

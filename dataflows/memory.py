@@ -9,22 +9,28 @@ from concurrent.futures import Future
 import numpy as np
 
 from dataflows.messages import Marks, Outcome, nothing_served, order_of
-from tidegate.schema import Decision, Decisions, Served
+from models.learner import CHAMPION
+from tidegate.schema import Decision, Decisions, Metric, Served
 
 
 class MemoryStore:
     """Keeps what was served for as long as feedback may ask for it; both `Writer` and `History`.
 
     keep: microseconds of event time; older payments are let go. on_decisions is called with every
-    part that is decided.
+    part that is decided, on_metrics with what is measured.
     """
 
     def __init__(
-        self, partitions: Sequence[str], keep: int, on_decisions: Callable[[Decisions], None]
+        self,
+        partitions: Sequence[str],
+        keep: int,
+        on_decisions: Callable[[Decisions], None],
+        on_metrics: Callable[[Sequence[Metric]], None] = lambda metrics: None,
     ) -> None:
         self._last = dict.fromkeys(partitions, -1)
         self._keep = keep
         self._on_decisions = on_decisions
+        self._on_metrics = on_metrics
         self._parts: deque[tuple[int, int, Served]] = deque()  # least and greatest event time
         self._newest = 0
         self._marks: dict[tuple[str, int], int] = {}
@@ -38,7 +44,8 @@ class MemoryStore:
             self._marks.update(outcome.marks)
             if outcome.decisions is not None:
                 self._take(outcome.decisions)
-            self._last[partition] = outcome.number
+            self._on_metrics(outcome.metrics)
+            self._last[partition] = max(outcome.number, self._last[partition])
 
     def settle(self, partition: str) -> int:
         """The last step of the partition."""
@@ -51,6 +58,10 @@ class MemoryStore:
     def marks(self) -> Marks:
         """How far the messages of Kafka's partitions have come."""
         return self._marks
+
+    def serving(self) -> str:
+        """The model to score with: nobody promotes another here."""
+        return CHAMPION.name
 
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until, by event time and id."""

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from models.learner import CHAMPION
 from tidegate.schema import (
     Batch,
     Columns,
@@ -87,7 +88,8 @@ class Step:
     """A piece of the stream: what became known before, and the payments to score after it.
 
     now: the stream's time, microseconds since the epoch; nothing later is used, payments of this
-    step apart. received: when it was read, seconds since the epoch by the wall clock.
+    step apart. received: when it was read, seconds since the epoch by the wall clock. serving: the
+    model that it is scored with.
     """
 
     number: int
@@ -99,6 +101,7 @@ class Step:
     labels: Labels | None = None
     dead: DeadLetters | None = None
     marks: Marks = field(default_factory=dict)
+    serving: str = CHAMPION.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +143,13 @@ class TerminalNews:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What the models learn before a step."""
+    """What a model learns before a step, and which model the step is scored with."""
 
     number: int
     now: int
     examples: Examples
+    model: str = CHAMPION.name  # that is to learn it
+    serving: str = CHAMPION.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,16 +19,18 @@ from dataflows.messages import (
     no_examples,
 )
 from dataflows.store import FACTS, LEARNING
+from models.learner import CHAMPION
 from tidegate.schema import Examples, Texts, View
 
-LEARNER = "champion"
+LEARNER = CHAMPION.name
 
 
 class Routes:
     """Splits what flows by card or terminal over a fixed number of shards."""
 
-    def __init__(self, shards: int) -> None:
+    def __init__(self, shards: int, challengers: Sequence[str] = ()) -> None:
         self.shards = shards
+        self.challengers = challengers
         self.keys = shard_keys(shards)
 
     def cards(self, step: Step) -> Iterable[tuple[str, CardWork]]:
@@ -67,8 +69,12 @@ class Routes:
         return self.keys[shard], work
 
     def lessons(self, step: Step) -> tuple[str, Lesson]:
-        """What the learner gets of a step."""
-        return LEARNER, Lesson(step.number, step.now, step.examples or no_examples())
+        """What the champion gets of a step."""
+        return LEARNER, _lesson(step, CHAMPION.name)
+
+    def challenges(self, step: Step) -> Iterable[tuple[str, Lesson]]:
+        """The same for every challenger."""
+        return [(name, _lesson(step, name)) for name in self.challengers]
 
     def releases(self, sent: tuple[str, Release | Outcome]) -> Iterable[tuple[str, Release]]:
         """A version goes to every shard."""
@@ -76,7 +82,7 @@ class Routes:
         return [(key, release) for key in self.keys if isinstance(release, Release)]
 
     def measured(self, sent: tuple[str, Release | Outcome]) -> Iterable[tuple[str, Outcome]]:
-        """The learner's metrics go to the sink."""
+        """The models' metrics go to the sink."""
         _, outcome = sent
         return [(LEARNING, outcome)] if isinstance(outcome, Outcome) else []
 
@@ -92,6 +98,11 @@ class Routes:
             return [known] * self.shards
         owner = shards_of(entities, self.shards)
         return [known.take(owner == shard) for shard in range(self.shards)]
+
+
+def _lesson(step: Step, model: str) -> Lesson:
+    examples = step.examples or no_examples()
+    return Lesson(step.number, step.now, examples, model, step.serving)
 
 
 def _without_features(known: Examples | None) -> Examples:

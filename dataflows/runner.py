@@ -35,20 +35,29 @@ from dataflows.store import partitions
 from dataflows.supervisor import RunFailed, stop_on_signals, supervise
 from dataflows.verify import RecoveryAway, RecoveryDamaged, full_disk
 from dataflows.writer import DatabaseWriter, count
+from models.learner import Additive
 from models.policy import Policy
 from models.portable import BadState
+from models.roster import challengers
 from tidegate.exporter import Check, serve
 from tidegate.readers import LabelFile, UnreadableFile
 from tidegate.schema import DAY, Labels, nothing
 from tidegate.settings import Kafka, Topics
-from tidegate.store import connection, models, progress
+from tidegate.store import connection, models, progress, promotions
+from tidegate.store.connection import Conn
 from tidegate.store.lease import AnotherCluster
+from tidegate.store.promotions import RunningModel
 
 __all__ = ["KNOWN", "Run", "RunFailed", "read_input", "run", "run_worker", "work"]
 
 log = logging.getLogger(__name__)
 
 OnStored = Callable[[Sequence[Outcome]], None]
+
+
+class NotLearning(ValueError):
+    """The model that was promoted is none of those that learn."""
+
 
 # What a flow cannot go on from, and says in one line.
 KNOWN = (
@@ -61,6 +70,7 @@ KNOWN = (
     RecoveryMismatch,
     TopicGone,
     BadState,
+    NotLearning,
     UnreadableFile,
     progress.DatabaseBehind,
     progress.Fenced,
@@ -73,7 +83,8 @@ class Run:
 
     kafka: where it reads from and publishes to; without it, it reads files. currency: of files that
     name none. snapshot_seconds: between snapshots. pace: transactions a second to hold files back
-    to, 0 for as fast as it goes.
+    to, 0 for as fast as it goes. promote: by how much average precision and over how many frauds a
+    challenger must have done better to be promoted by the flow itself; None: never.
     """
 
     database_url: str
@@ -88,6 +99,8 @@ class Run:
     review: float = 0.3
     decline: float = 0.9
     control: int = 20
+    challengers: tuple[str, ...] = ()
+    promote: tuple[float, int] | None = None
     pace: float = 0.0
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"
@@ -117,9 +130,9 @@ class Run:
     @property
     def plan(self) -> Plan:
         """What the graph is built with."""
-        return Plan(
-            self.shards, Policy(self.review, self.decline, self.control), self.maturity_days
-        )
+        policy = Policy(self.review, self.decline, self.control)
+        others = challengers(self.challengers)
+        return Plan(self.shards, policy, self.maturity_days, challengers=others)
 
 
 def run(given: Run, on_stored: OnStored = lambda outcomes: None) -> bool:
@@ -195,7 +208,8 @@ def work(
         index=index,
     )
     with ExitStack() as opened:
-        history = opened.enter_context(closing(DatabaseHistory(url, partitions(keys), generation)))
+        history = DatabaseHistory(url, partitions(keys), generation, _promotes(given))
+        opened.callback(history.close)
         publisher = None if kafka is None else opened.enter_context(closing(Publisher(kafka)))
         writer = opened.enter_context(closing(DatabaseWriter(url, generation, stored, publisher)))
         if publisher is not None:
@@ -221,11 +235,29 @@ def work(
     return not stop.is_set()
 
 
+def _promotes(given: Run) -> Callable[[Conn], object]:
+    if given.promote is None:
+        return lambda conn: None
+    margin, frauds = given.promote
+    return partial(promotions.automatic, margin=margin, frauds=frauds)
+
+
 def _take_generation(given: Run, fresh: bool) -> int:
+    plan = given.plan
+    learning = [
+        RunningModel(model.name, model.description, isinstance(model, Additive))
+        for model in (plan.champion, *plan.challengers)
+    ]
     with connection.connect(given.database_url, application_name="tidegate-start") as conn:
         generation = progress.take_generation(conn)
-        policy = given.plan.policy
-        models.write_policy(conn, policy.version, policy.content)
+        models.write_policy(conn, plan.policy.version, plan.policy.content)
+        promotions.write_models(conn, learning)
+        serving = promotions.serving(conn)
+        if serving not in {model.name for model in learning if model.servable}:
+            raise NotLearning(
+                f"{serving} was promoted and is none of TIDEGATE_CHALLENGERS: add it, or take it "
+                "back with `tidegate models rollback`"
+            )
         if fresh:  # whatever an earlier store had written no longer says how far this one is
             for partition in partitions(Routes(given.shards).keys):
                 progress.begin(conn, generation, partition, None)
@@ -235,7 +267,7 @@ def _take_generation(given: Run, fresh: bool) -> int:
 def run_worker(line: str) -> None:
     """A worker process: its job is one line of JSON. Raises RunFailed."""
     job: dict[str, Any] = json.loads(line)
-    given = job["run"] | {"transactions": tuple(job["run"]["transactions"])}
+    given = job["run"] | {name: tuple(job["run"][name]) for name in ("transactions", "challengers")}
     with _one_line():
         work(Run(**given), job["generation"], job["index"], job["addresses"], lambda outcomes: None)
 

@@ -18,20 +18,21 @@ from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from dataflows.learning import LearnStep
+from dataflows.learning import ChallengeStep, LearnStep
 from dataflows.live.order import OrderStep
 from dataflows.live.slots import Keyed
 from dataflows.messages import Outcome, Step
 from dataflows.routes import Routes
 from dataflows.steps import CardStep, ScoreStep, TerminalStep
-from models.bins import DEFAULT, Bins
+from models.learner import CHAMPION, Additive
 from models.policy import Policy
+from models.roster import Challenger
 
 FLOW = "tidegate"
 
 # Names of the steps that have state. A recovery store knows its contents by them: whoever renames
 # one loses its state, so `dataflows.recovery` refuses a store that has others.
-_STATEFUL = ("cards", "terminals", "learn", "score", "store")
+_STATEFUL = ("cards", "terminals", "learn", "challenge", "score", "store")
 FROM_FILES = ("stream", *_STATEFUL)
 FROM_KAFKA = ("slots", "order", *_STATEFUL)
 
@@ -39,13 +40,14 @@ FROM_KAFKA = ("slots", "order", *_STATEFUL)
 @dataclass(frozen=True)
 class Plan:
     """What the flow is built with, beside its ends. shards: fixed for the life of a recovery
-    store. maturity_days: when silence counts as genuine. bins: the features that the champion
-    learns from, and where it cuts them."""
+    store. maturity_days: when silence counts as genuine. challengers: what learns beside the
+    champion."""
 
     shards: int
     policy: Policy
     maturity_days: float
-    bins: tuple[Bins, ...] = DEFAULT
+    champion: Additive = CHAMPION
+    challengers: tuple[Challenger, ...] = ()
 
 
 def build(source: Source[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) -> Dataflow:
@@ -71,7 +73,7 @@ def build_live(
 
 
 def _score(stream: Stream[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) -> None:
-    route = Routes(plan.shards)
+    route = Routes(plan.shards, [challenger.name for challenger in plan.challengers])
 
     def cards(state: bytes | None) -> CardStep:
         return CardStep(state, plan.shards, plan.maturity_days)
@@ -80,7 +82,10 @@ def _score(stream: Stream[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) ->
         return TerminalStep(state, plan.shards, plan.maturity_days)
 
     def learn(state: bytes | None) -> LearnStep:
-        return LearnStep(state, plan.bins)
+        return LearnStep(state, plan.champion)
+
+    def challenge(state: bytes | None) -> ChallengeStep:
+        return ChallengeStep(state, plan.challengers)
 
     def score(state: bytes | None) -> ScoreStep:
         return ScoreStep(state, plan.policy)
@@ -95,11 +100,14 @@ def _score(stream: Stream[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) ->
 
     lessons = op.map("lessons", stream, route.lessons)
     learned = op.stateful_batch("learn", lessons, learn)
-    releases = op.flat_map("releases", learned, route.releases)
+    challenges = op.flat_map("challenges", stream, route.challenges)
+    challenged = op.stateful_batch("challenge", challenges, challenge)
+    taught = op.merge("taught", learned, challenged)
+    releases = op.flat_map("releases", taught, route.releases)
 
     to_score: Any = op.merge("to_score", with_terminal, releases)
     scored = op.stateful_batch("score", to_score, score)
 
     facts = op.map("facts", stream, route.facts)
-    measured = op.flat_map("measured", learned, route.measured)
+    measured = op.flat_map("measured", taught, route.measured)
     op.output("store", op.merge("outcomes", scored, facts, measured), sink)

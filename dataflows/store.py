@@ -48,6 +48,10 @@ class History(Protocol):
     def marks(self) -> Marks:
         """How far the messages of Kafka's partitions are stored, as far as is known."""
 
+    def serving(self) -> str:
+        """The model to score with. Waits for the answer the first time, and then gives the last
+        that is known."""
+
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until (microseconds), by event time and id."""
 

@@ -64,9 +64,9 @@ class Kept:
     """What a step keeps in the store: the keys that it has state of, and how to read from a state
     the number of the step of the stream that it expects next, which is the same everywhere (None
     for a step that knows of none). `number` raises `BadState` when the bytes are not what was
-    saved."""
+    saved. keys: None where a step may have state of any or of none."""
 
-    keys: frozenset[str]
+    keys: frozenset[str] | None
     number: Callable[[bytes], int | None]
 
 
@@ -228,6 +228,8 @@ def _agree(found: Mapping[State, bytes], kept: Mapping[str, Kept]) -> None:
     # Before the first step, only the ends of the flow have a state.
     begun = any(number > 0 for number in numbers)
     for step, what in kept.items():
+        if what.keys is None:
+            continue
         keys = keys_of.get(step, set())
         odd = sorted((what.keys ^ keys) if begun else (keys - what.keys))
         if odd:

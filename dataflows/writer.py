@@ -53,6 +53,7 @@ class DatabaseWriter:
         self._queue: deque[tuple[str, Outcome]] = deque()
         self._queued_rows = 0
         self._last: dict[str, int] = {}  # the last step taken for each partition
+        self._stored: dict[str, int] = {}  # the last one stored
         self._taken = 0  # outcomes so far
         self._done = 0  # of them, those that are stored and handed to the publisher
         self._used: dict[str, int] = {}  # what the last transaction noted of versions' use
@@ -65,7 +66,7 @@ class DatabaseWriter:
         `progress.Fenced`."""
         self._begin.work(lambda conn: progress.begin(conn, self._generation, partition, sequence))
         with self._changed:
-            self._last[partition] = -1 if sequence is None else sequence
+            self._last[partition] = self._stored[partition] = -1 if sequence is None else sequence
 
     def write(self, partition: str, outcomes: list[Outcome]) -> None:
         """Queues outcomes; blocks while the queue is full. Raises what stopped the writer."""
@@ -75,7 +76,8 @@ class DatabaseWriter:
             for outcome in outcomes:
                 self._queue.append((partition, outcome))
                 self._queued_rows += _rows(outcome)
-                self._last[partition] = outcome.number
+                # A challenger's metrics may come after the champion's of a later step.
+                self._last[partition] = max(outcome.number, self._last[partition])
             self._taken += len(outcomes)
             self._changed.notify_all()
 
@@ -120,6 +122,7 @@ class DatabaseWriter:
             while taken := self._next():
                 standing = self._link.work(lambda conn, taken=taken: self._store(conn, taken))  # type: ignore[misc]
                 outcomes = [outcome for _, outcome in taken]
+                self._stored |= self._sequences(taken)
                 self._used = _used(outcomes)
                 self._on_stored(outcomes)
                 if self._publisher is not None:
@@ -143,12 +146,18 @@ class DatabaseWriter:
                 rows += _rows(taken[-1][1])
             return taken
 
+    def _sequences(self, taken: list[tuple[str, Outcome]]) -> dict[str, int]:
+        """The last step of each partition once these are stored."""
+        last: dict[str, int] = {}
+        for partition, outcome in taken:
+            before = last.get(partition, self._stored.get(partition, outcome.number))
+            last[partition] = max(outcome.number, before)
+        return last
+
     def _store(self, conn: Conn, taken: list[tuple[str, Outcome]]) -> Standing:
         """Stores the outcomes; gives the decisions that stand in place of theirs, and those of
         repeats, where there is somebody to tell."""
-        progress.advance(
-            conn, self._generation, {partition: outcome.number for partition, outcome in taken}
-        )
+        progress.advance(conn, self._generation, self._sequences(taken))
         outcomes = [outcome for _, outcome in taken]
         versions = {o.version.version: o.version for o in outcomes if o.version is not None}
         for version in versions.values():

@@ -150,9 +150,13 @@ class Champion(base.MiniBatchClassifier):
 
     def probabilities(self, picked: Indices) -> npt.NDArray[np.float64]:
         """Probability of fraud of each row."""
-        log_odds = total(self._weights, picked) + self.intercept
-        probability: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-log_odds))
+        probability: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-self.log_odds(picked)))
         return probability
+
+    def log_odds(self, picked: Indices) -> npt.NDArray[np.float64]:
+        """Log-odds of fraud of each row."""
+        log_odds: npt.NDArray[np.float64] = total(self._weights, picked) + self.intercept
+        return log_odds
 
     def publish(self) -> Published:
         """What scores are served from: the same weights as whole numbers, and their means over

@@ -42,21 +42,17 @@ class Quality:
         # takes back exactly what was added.
         self._sums = np.zeros((_WEEK, 2), np.int64)
         self._cards = TopCards(_WEEK)
-        self._known = np.zeros(2, np.int64)  # outcomes known so far, and how many are frauds
         self._day = -1  # the newest, of which payments are counted
 
     def count(self, examples: Examples) -> None:
         """Counts what is learned, under the view that is learned; an earlier view that it
         contradicts is taken back."""
-        again = _again(examples)
-        self._known += len(examples) - int(again.sum()), 0
-        self._known[1] += int(examples.fraud.sum()) - int(examples.before[again].sum())
         examples = examples.take(examples.stands > 0)
         if not len(examples):
             return
         days = examples.event_time // DAY
         self._turn(int(days.max()))
-        again = _again(examples)
+        again = (examples.before != View.UNKNOWN) & (examples.before != examples.fraud)
         self._add(days, examples.fraud.astype(np.int64), examples.log_odds, examples.stands)
         self._add(
             days[again],
@@ -72,7 +68,7 @@ class Quality:
         `average_precision` of everything so far; and, `_7d` of the payments of the last seven days
         whose outcome is known, `_1d` of those of the last whole day: average precision, recall if
         the highest `REVIEWED` of them are looked at, log loss, calibration (frauds expected over
-        frauds found) and card precision@100.
+        frauds found), card precision@100, and how many frauds there were.
         """
         rows = int(self._all.sum())
         if not self._all[1].any():
@@ -85,11 +81,6 @@ class Quality:
             found += [Metric(name, f"{what}{suffix}", at, v, rows) for what, v in figures.items()]
         return found
 
-    @property
-    def known(self) -> tuple[int, int]:
-        """Outcomes known so far, and how many of them are frauds; each is one."""
-        return int(self._known[0]), int(self._known[1])
-
     def dump(self) -> dict[str, npt.NDArray[Any]]:
         """The counts as plain arrays."""
         counted = {
@@ -97,7 +88,6 @@ class Quality:
             "days": self._days,
             "sums": self._sums,
             "day": np.array([self._day]),
-            "known": self._known,
         }
         return counted | self._cards.dump()
 
@@ -105,9 +95,6 @@ class Quality:
         """What `dump` gave."""
         self._all, self._days, self._sums = arrays["all"], arrays["days"], arrays["sums"]
         self._day = int(arrays["day"][0])
-        # What was saved before some stood for others counted each as one.
-        counted = np.array([self._all.sum(), self._all[1].sum()])
-        self._known = arrays.get("known", counted)
         self._cards.load(arrays)
 
     def _of(self, days: Sequence[int]) -> tuple[int, dict[str, float]]:
@@ -124,6 +111,7 @@ class Quality:
             "log_loss": loss / rows,
             "calibration": expected / frauds,
             "card_precision_100": self._cards.precision(days),
+            "frauds": float(frauds),
         }
 
     def _add(self, days: Ints, outcome: Ints, log_odds: Ints, number: Ints) -> None:
@@ -142,12 +130,6 @@ class Quality:
             self._days[passed % _WEEK] = 0
             self._sums[passed % _WEEK] = 0
         self._day = max(self._day, day)
-
-
-def _again(examples: Examples) -> Bools:
-    """Which of them were counted before, with the other outcome."""
-    again: Bools = (examples.before != View.UNKNOWN) & (examples.before != examples.fraud)
-    return again
 
 
 def clipped(log_odds: Ints) -> Ints:

@@ -24,6 +24,7 @@ _SERVICE_LINK = re.compile(
 )
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
+_SWITCH = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _BROKER = re.compile(r"(\w+://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
 _DATABASE_URL = re.compile(r"postgres(ql)?://\S+")
@@ -53,6 +54,20 @@ class Given:
     def text(self, name: str, default: str) -> str:
         """The value without space around it."""
         return self._value(name) or default
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """Names between commas, each once; none where the variable is not set."""
+        given = [part.strip() for part in self._value(name).split(",")]
+        return tuple(dict.fromkeys(part for part in given if part))
+
+    def switch(self, name: str, default: bool) -> bool:
+        """On or off."""
+        value = self._value(name)
+        if not value:
+            return default
+        if value.lower() not in _SWITCH:
+            raise SettingError(PREFIX + name, f"is {shown(value)}: true or false is allowed")
+        return _SWITCH[value.lower()]
 
     def path(self, name: str, default: Path) -> Path:
         """An absolute path; `~` is the user's home."""

@@ -121,6 +121,18 @@ MODEL_CALIBRATION = Gauge(
     ["model"],
     registry=REGISTRY,
 )
+MODEL_TRIAL_AVERAGE_PRECISION = Gauge(
+    "tidegate_model_trial_average_precision",
+    "Average precision of a model on the payments that all models are tried on, of seven days.",
+    ["model"],
+    registry=REGISTRY,
+)
+MODEL_SUSPENDED = Gauge(
+    "tidegate_model_suspended",
+    "1 where a challenger took more time or room than its cap, and learns no more.",
+    ["model"],
+    registry=REGISTRY,
+)
 MODEL_DRIFT = Counter(
     "tidegate_model_drift_total",
     "Alarms that a model's errors, its scores or the payments changed.",

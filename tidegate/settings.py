@@ -89,9 +89,15 @@ class Learning:
     """How the models learn."""
 
     maturity_days: float = 7.0  # event time after which silence counts as genuine, 0.04 to 90
+    challengers: tuple[str, ...] = ()  # by name; what there is, `models.roster` knows
+    promote: bool = False  # a challenger that did better, without being asked
+    promote_margin: float = 0.02  # average precision by which it must have done better
+    promote_frauds: int = 100  # of seven days, on which that must rest
 
     def __post_init__(self) -> None:
         _within("TIDEGATE_MATURITY_DAYS", self.maturity_days, 0.04, 90, "days")
+        _within("TIDEGATE_PROMOTE_MARGIN", self.promote_margin, 0, 1)
+        _within("TIDEGATE_PROMOTE_FRAUDS", self.promote_frauds, 1, 1_000_000)
 
     @property
     def maturity(self) -> int:
@@ -256,7 +262,13 @@ class Settings:
             decline=given.number("DECLINE_THRESHOLD", default.thresholds.decline),
             control=given.whole("CONTROL_ONE_IN", default.thresholds.control),
         )
-        learning = Learning(given.number("MATURITY_DAYS", default.learning.maturity_days))
+        learning = Learning(
+            maturity_days=given.number("MATURITY_DAYS", default.learning.maturity_days),
+            challengers=given.names("CHALLENGERS"),
+            promote=given.switch("PROMOTE_AUTOMATICALLY", default.learning.promote),
+            promote_margin=given.number("PROMOTE_MARGIN", default.learning.promote_margin),
+            promote_frauds=given.whole("PROMOTE_FRAUDS", default.learning.promote_frauds),
+        )
         topics = Topics(
             transactions=given.text("TOPIC_TRANSACTIONS", default.kafka.topics.transactions),
             labels=given.text("TOPIC_LABELS", default.kafka.topics.labels),

@@ -6,13 +6,12 @@ import json
 from typing import Annotated
 
 import psycopg
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
-from starlette.exceptions import HTTPException
 
 from api import cursors, problems
-from api.context import Context, Ctx
-from api.parameters import DeadLetterId, DeadLetterParameters, ReplayBody
+from api.context import ACTOR, Context, Ctx
+from api.parameters import DeadLetterId, DeadLetterParameters, ReplayBody, json_only
 from api.replies import DeadLetterReply, Page, ReplayReply
 from tidegate.kafka import replay
 from tidegate.kafka.replay import BadCorrection, CannotReplay, Replayed
@@ -22,8 +21,6 @@ from tidegate.store import queries
 from tidegate.store.queries import DeadLetter, DeadLetterFilter
 
 router = APIRouter(prefix="/v1", tags=["dead letters"])
-
-ACTOR = "api"  # nobody says yet who calls
 
 
 @router.get("/dead-letters", responses=problems.LISTED)
@@ -39,21 +36,13 @@ def list_dead_letters(
     return Page(data=[DeadLetterReply.model_validate(letter) for letter in shown], next=end)
 
 
-def _json_only(request: Request) -> None:
-    # A page of another site can send a form, or text, to a browser's own machine without asking;
-    # JSON it may not.
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise HTTPException(415, "the body must be application/json")
-
-
 # Not asynchronous: it runs in a thread, where it may wait for Kafka.
 @router.post(
     "/dead-letters/{dead_letter_id}/replay",
     status_code=202,
     response_model=ReplayReply,
     responses=problems.REPLAYED,
-    dependencies=[Depends(_json_only)],
+    dependencies=[Depends(json_only)],
 )
 def replay_dead_letter(
     context: Ctx, dead_letter_id: DeadLetterId, body: ReplayBody

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
@@ -10,7 +10,8 @@ from api import cursors, problems
 from api.context import Ctx
 from api.parameters import ModelName, ModelParameters, Paged
 from api.replies import ModelRecordReply, ModelReply, Page, PointReply, VersionReply
-from tidegate.store import stats
+from tidegate.store import promotions, stats
+from tidegate.store.promotions import KnownModel
 from tidegate.store.stats import ModelStatus, VersionInfo
 
 router = APIRouter(prefix="/v1", tags=["models"])
@@ -22,8 +23,9 @@ def list_models(context: Ctx, asked: Annotated[Paged, Query()]) -> Page[ModelRep
     after = None if asked.after is None else cursors.read_text("model", asked.after)
     with context.pool.connection() as conn:
         found = stats.models(conn, limit=asked.limit + 1, after=after)
+        known, serving = promotions.known(conn), promotions.serving(conn)
     shown, end = cursors.page(found, asked.limit, _model_cursor)
-    return Page(data=[ModelReply.model_validate(model) for model in shown], next=end)
+    return Page(data=[_reply(model, known.get(model.name), serving) for model in shown], next=end)
 
 
 @router.get("/models/{name}", responses=problems.FETCHED)
@@ -35,17 +37,37 @@ def get_model(
     with context.pool.connection() as conn:
         found = stats.versions(conn, name, limit=asked.limit + 1, after=after)
         series = stats.series(conn, name, points=asked.points)
-    if not found and not series and after is None:
+        known, serving = promotions.known(conn).get(name), promotions.serving(conn)
+    if not found and not series and known is None and after is None:
         raise problems.missing("model")
     shown, end = cursors.page(found, asked.limit, _version_cursor)
     return ModelRecordReply(
         name=name,
+        **_role(name, known, serving),
         versions=Page(data=[VersionReply.model_validate(info) for info in shown], next=end),
         metrics={
             metric: [PointReply.model_validate(point) for point in points]
             for metric, points in series.items()
         },
     )
+
+
+def _reply(model: ModelStatus, known: KnownModel | None, serving: str) -> ModelReply:
+    latest = None if model.latest is None else VersionReply.model_validate(model.latest)
+    return ModelReply(
+        name=model.name,
+        **_role(model.name, known, serving),
+        latest=latest,
+        metrics={name: PointReply.model_validate(point) for name, point in model.metrics.items()},
+    )
+
+
+def _role(name: str, known: KnownModel | None, serving: str) -> dict[str, Any]:
+    return {
+        "serving": name == serving,
+        "servable": None if known is None else known.servable,
+        "running": None if known is None else known.running,
+    }
 
 
 def _model_cursor(model: ModelStatus) -> str:

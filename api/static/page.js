@@ -5,6 +5,7 @@ import * as chart from "./chart.js";
 import { byId, make, show, write } from "./dom.js";
 import { get, poll } from "./fetching.js";
 import * as format from "./format.js";
+import * as models from "./models.js";
 
 const SERIES_EVERY = 4_000; // milliseconds between two readings of the model's series
 
@@ -112,6 +113,7 @@ async function showModel() {
     return;
   }
   if (at === measuredAt || Date.now() - readAt < SERIES_EVERY) return;
+  models.draw((await get("/v1/models", { limit: 50 })).data);
   const model = await get(`/v1/models/${encodeURIComponent(stats.model)}`, { limit: 1, points: 400 });
   readAt = Date.now();
   const version = model.versions.data[0];

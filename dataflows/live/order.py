@@ -37,6 +37,7 @@ class OrderStep(StatefulBatchLogic[Piece | Report, Step, bytes]):
 
     def __init__(self, state: bytes | None, history: History, maturity: int, slots: int) -> None:
         self._flight = Flight(history)
+        self._serving = history.serving
         self._merge = Merge(slots)
         self._feedback = Feedback(history, self._flight, maturity)
         self._number = 0
@@ -193,6 +194,7 @@ class OrderStep(StatefulBatchLogic[Piece | Report, Step, bytes]):
             Labels.concat(labels) if labels else None,
             self._merge.take_dead(),
             self._merge.take_marks(),
+            self._serving(),
         )
 
 

@@ -112,6 +112,21 @@ def put_metric(conn: Connection, metric: str, seconds: float, value: float, **gi
     _insert(conn, "model_metric", row | given)
 
 
+def put_model(conn: Connection, name: str, **given: Any) -> None:
+    row = {
+        "name": name,
+        "description": f"what {name} is",
+        "servable": True,
+        "running": True,
+        "started_at": START,
+    }
+    _insert(conn, "model", row | given)
+
+
+def put_promotion(conn: Connection, model: str, before: str, **given: Any) -> None:
+    _insert(conn, "promotion", {"model": model, "before": before, "actor": "cli:ann"} | given)
+
+
 def _insert(conn: Connection, table: str, row: dict[str, Any]) -> None:
     columns = ", ".join(f'"{name}"' for name in row)
     places = ", ".join(f"%({name})s" for name in row)

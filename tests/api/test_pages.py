@@ -14,6 +14,8 @@ from tests.api.rows import (
     put_dead_letter,
     put_label,
     put_metric,
+    put_model,
+    put_promotion,
     put_score,
     put_version,
 )
@@ -105,6 +107,27 @@ def test_the_chart_draws_both_series_and_is_read_by_keyboard(page, address, conn
     page.keyboard.press("Escape")
     expect(page.locator("#value-7d")).to_have_text("0.725")
     expect(page.locator("#dead-reasons")).to_contain_text("card number")
+    assert page.errors == []
+
+
+def test_the_models_stand_side_by_side_and_alarms_are_told(page, address, conn):
+    put_version(conn, "v1", 0)
+    put_score(conn, "t-1", 0, scored_at=at(0))
+    put_metric(conn, "average_precision", 0, 0.6)
+    for name, value in (("champion", 0.61), ("quick", 0.7), ("forest", 0.5)):
+        put_model(conn, name)
+        put_metric(conn, "trial_average_precision_7d", 0, value, name=name)
+    put_metric(conn, "suspended", 3600, 2_000, name="forest")
+    put_metric(conn, "drift_log_loss", 7200, 1.4)
+    put_metric(conn, "drift_psi_amount", 10_800, 0.3)
+    put_promotion(conn, "quick", "champion")
+    conn.commit()
+    page.goto(address)
+    expect(page.locator("#models div")).to_have_text(
+        ["quick, serves0.700", "champion0.610", "forestsuspended"]
+    )
+    expect(page.locator("#drift dt")).to_have_text(["psi amount", "log loss"])
+    expect(page.locator("#drift dd").last).to_have_text("Mar 1, 2026, 14:00")
     assert page.errors == []
 
 

@@ -21,6 +21,7 @@ def scored(rows: list[tuple[int, float, bool]]) -> Scored:
         np.array(score, np.float64),
         np.zeros(len(rows), np.int64),
         np.array(fraud, np.bool_),
+        {},
     )
 
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("signals")
 
 SHARDS = 2
 EXPECTED = {f"{FLOW}.{step}": expected(SHARDS)[f"{FLOW}.{step}"] for step in FROM_FILES}
+CHALLENGE = f"{FLOW}.challenge"
 SETTINGS = {"shards": SHARDS, "maturity_days": 2.0}
 
 
@@ -37,7 +38,7 @@ def made(
     at = [START + hour * HOUR for hour in range(6)]
     paths = write(tmp, payments(list("abcdef"), at), labels([("a", at[2], True)]))
     database = new_database()
-    assert run(a_run(database, tmp / "recovery", paths, shards=SHARDS))
+    assert run(a_run(database, tmp / "recovery", paths, shards=SHARDS, challengers=("quick",)))
     return tmp / "recovery", database
 
 
@@ -153,11 +154,22 @@ def test_a_state_that_is_no_bytes_is_refused(store: Path) -> None:
     assert "is dict, not bytes" in damage(store)
 
 
-@pytest.mark.parametrize("step", sorted(EXPECTED))
+@pytest.mark.parametrize("step", sorted({*EXPECTED} - {CHALLENGE}))
 def test_a_missing_state_is_refused(store: Path, step: str) -> None:
     assert in_any_part(store, "DELETE FROM snaps WHERE step_id = ?", step)
     assert f"the state of {step}" in damage(store)
     assert "is missing" in damage(store)
+
+
+def test_a_challenger_may_be_missing_but_not_damaged(store: Path) -> None:
+    assert in_any_part(
+        store,
+        f"UPDATE snaps SET ser_change = ? WHERE step_id = '{CHALLENGE}'",
+        pickle.dumps(b"torn"),
+    )
+    assert "tidegate.challenge quick" in damage(store)
+    assert in_any_part(store, "DELETE FROM snaps WHERE step_id = ?", CHALLENGE)
+    assert verify(store, EXPECTED) == {*EXPECTED} - {CHALLENGE}
 
 
 def test_a_state_of_an_unknown_key_is_refused(store: Path) -> None:

@@ -13,9 +13,12 @@ from sklearn.metrics import average_precision_score
 from models.champion import Champion
 from models.drift import Alarm
 from models.features import COLUMN, WIDTH
-from models.learner import BATCH, NAME, Learner
-from models.portable import BadState
+from models.learner import BATCH, CHAMPION, Learner
+from models.portable import BadState, pack, unpack
 from models.published import ONE
+from models.quality import Quality
+from models.sampling import sample
+from models.trial import PREFIX
 from tests.models.rows import scored
 from tidegate.schema import DAY, HOUR, Examples, Metric, View
 
@@ -41,8 +44,13 @@ def test_the_quality_of_the_first_batch_is_that_of_the_scores_that_were_served()
     for name in ("average_precision", "average_precision_7d"):
         metric = measured[name]
         assert metric.value == pytest.approx(served, abs=0.01)
-        assert (metric.name, metric.at, metric.examples) == (NAME, NOW, 2000)
+        assert (metric.name, metric.at, metric.examples) == (CHAMPION.name, NOW, 2000)
     assert hindsight > served + 0.2
+
+
+def served(learner: Learner) -> list[Metric]:
+    """What it tells of the scores that were served."""
+    return [m for m in learner.measure(NOW) if not m.metric.startswith(PREFIX)]
 
 
 def test_batches_are_cut_by_count() -> None:
@@ -53,7 +61,8 @@ def test_batches_are_cut_by_count() -> None:
         part = given_.take(np.arange(start, min(start + BATCH, len(given_))))
         parts.learn(part, NOW)
         plain.learn_rows(plain.indices(part.features), part.fraud, part.weight)
-    assert whole.dump() == parts.dump()
+    assert whole.model_version() == parts.model_version()
+    assert served(whole) == served(parts)
     assert whole.published.content == plain.publish().content
 
 
@@ -89,7 +98,7 @@ def test_the_version_says_what_it_rests_on() -> None:
     version = learner.model_version()
     assert version.version == learner.published.version
     assert version.content == learner.published.content
-    assert (version.name, version.stream_time) == (NAME, NOW)
+    assert (version.name, version.stream_time) == (CHAMPION.name, NOW)
     assert (version.examples, version.frauds) == (300, int(given_.fraud.sum()))
 
 
@@ -125,13 +134,15 @@ def test_a_corrected_view_is_learned_as_a_new_example_and_counted_once() -> None
 
 def test_alarms_are_told_once_and_make_learning_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
     calm, alarmed = Learner(), Learner()
+    watch = alarmed._watch
+    assert watch is not None
     monkeypatch.setattr(
-        alarmed._drift, "count", lambda *given_: [Alarm("log_loss", 1.5, 100)], raising=True
+        watch._drift, "count", lambda *given_: [Alarm("log_loss", 1.5, 100)], raising=True
     )
     for learner in (calm, alarmed):
         learner.learn(lessons(BATCH), NOW)
     told = [metric for metric in alarmed.measure(NOW) if metric.metric == "drift_log_loss"]
-    assert told == [Metric(NAME, "drift_log_loss", NOW, 1.5, 100)]
+    assert told == [Metric(CHAMPION.name, "drift_log_loss", NOW, 1.5, 100)]
     assert not [m for m in alarmed.measure(NOW) if m.metric.startswith("drift_")]
     assert not [m for m in calm.measure(NOW) if m.metric.startswith("drift_")]
     alarmed.learn(lessons(BATCH, seed=2), NOW)
@@ -144,6 +155,66 @@ def test_it_is_measured_once_a_day_of_the_stream() -> None:
     learner.learn(lessons(300), NOW)
     measured = [len(learner.measure(NOW + hour * HOUR)) for hour in (0, 1, 23, 24, 47, 48)]
     assert [count > 0 for count in measured] == [True, False, False, True, False, True]
+
+
+def test_a_trial_asks_the_model_before_it_learns_each_batch() -> None:
+    learner, model, by_hand = Learner(), Champion(), Quality()
+    for day in range(3):
+        given_ = replace(lessons(2 * BATCH, day), event_time=np.full(2 * BATCH, NOW + day * DAY))
+        drawn = sample(given_)
+        said = []
+        for part in (np.arange(BATCH), np.arange(BATCH, 2 * BATCH)):
+            batch = given_.take(part)
+            picked = model.indices(batch.features)
+            said += model.log_odds(picked[np.isin(part, drawn.rows)]).tolist()
+            model.learn_rows(picked, batch.fraud, batch.weight)
+        odds = np.rint(np.array(said) * ONE).astype(np.int64)
+        by_hand.count(replace(drawn.examples, log_odds=odds))
+        learner.learn(given_, NOW + day * DAY)
+    at = NOW + 3 * DAY
+    expected = [replace(m, metric=PREFIX + m.metric) for m in by_hand.metrics("champion", at)]
+    assert [m for m in learner.measure(at) if m.metric.startswith(PREFIX)] == expected != []
+
+
+def test_a_trial_leaves_a_correction_alone() -> None:
+    learner, other = Learner(), Learner()
+    first = lessons(200)
+    corrected = replace(first, before=first.fraud.astype(np.int8), fraud=~first.fraud)
+    learner.learn(first, NOW)
+    learner.learn(corrected, NOW)
+    other.learn(first, NOW)
+    tried = [
+        {m.metric: m for m in of.measure(NOW) if m.metric.startswith(PREFIX)}
+        for of in (learner, other)
+    ]
+    assert tried[0] == tried[1] != {}
+
+
+def test_what_serves_gives_its_name_to_what_was_served() -> None:
+    learner = Learner()
+    learner.learn(lessons(300), NOW)
+    names = {(m.name, m.metric.startswith(PREFIX)) for m in learner.measure(NOW, "quick")}
+    assert names == {("quick", False), ("champion", True)}
+
+
+def test_a_challenger_watches_nothing_and_learns_the_same() -> None:
+    champion, challenger = Learner(), Learner(watches=False)
+    for learner in (champion, challenger):
+        learner.learn(lessons(600), NOW)
+    assert challenger.model_version() == champion.model_version()
+    tried = [m for m in champion.measure(NOW) if m.metric.startswith(PREFIX)]
+    assert challenger.measure(NOW) == tried != []
+    again = Learner.load(challenger.dump(), watches=False)
+    assert again.dump() == challenger.dump()
+
+
+def test_what_an_earlier_release_saved_is_gone_on_from() -> None:
+    learner = Learner()
+    learner.learn(lessons(300), NOW)
+    arrays = unpack("learner", 1, learner.dump())
+    before = {name: a for name, a in arrays.items() if name != "known" and PREFIX not in name}
+    again = Learner.load(pack("learner", 1, before))
+    assert again.model_version() == learner.model_version()
 
 
 def test_served_log_odds_are_those_of_the_published_version() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.settings import Retention, SettingError, Settings, Thresholds, masked_url
+from tidegate.settings import Learning, Retention, SettingError, Settings, Thresholds, masked_url
 
 
 def refusal(**env: str) -> str:
@@ -43,7 +43,12 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
             "TIDEGATE_WORKERS": "2",
             "TIDEGATE_REVIEW_THRESHOLD": "0.25",
             "TIDEGATE_DECLINE_THRESHOLD": "1",
+            "TIDEGATE_CONTROL_ONE_IN": "50",
             "TIDEGATE_MATURITY_DAYS": "0.5",
+            "TIDEGATE_CHALLENGERS": "quick, logistic,,quick",
+            "TIDEGATE_PROMOTE_AUTOMATICALLY": "True",
+            "TIDEGATE_PROMOTE_MARGIN": "0.05",
+            "TIDEGATE_PROMOTE_FRAUDS": "300",
             "TIDEGATE_KAFKA_BROKERS": "a:9092, SASL_SSL://b.example:9093,[::1]:9094",
             "TIDEGATE_KAFKA_CONFIG": '{"sasl.password": "p", "enable.idempotence": true, "x": 5}',
             "TIDEGATE_TOPIC_TRANSACTIONS": "t",
@@ -72,7 +77,8 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
         8,
         2,
     )
-    assert (settings.thresholds.review, settings.thresholds.decline) == (0.25, 1.0)
+    assert settings.thresholds == Thresholds(0.25, 1.0, 50)
+    assert settings.learning == Learning(0.5, ("quick", "logistic"), True, 0.05, 300)
     assert settings.learning.maturity == 43_200_000_000
     assert settings.kafka.brokers == ("a:9092", "SASL_SSL://b.example:9093", "[::1]:9094")
     assert settings.kafka.config == {"sasl.password": "p", "enable.idempotence": "true", "x": "5"}
@@ -110,6 +116,10 @@ def test_an_empty_value_counts_as_not_set() -> None:
         ("REVIEW_THRESHOLD", "0", "is 0: above 0 and at most 1 is allowed"),
         ("DECLINE_THRESHOLD", "1.01", "is 1.01: above 0 and at most 1 is allowed"),
         ("REVIEW_THRESHOLD", "0.95", "is 0.95: at most TIDEGATE_DECLINE_THRESHOLD, 0.9, is"),
+        ("CONTROL_ONE_IN", "-1", "is -1: 0 to 1e+06 is allowed"),
+        ("PROMOTE_AUTOMATICALLY", "yes please", "is 'yes please': true or false is allowed"),
+        ("PROMOTE_MARGIN", "1.5", "is 1.5: 0 to 1 is allowed"),
+        ("PROMOTE_FRAUDS", "0", "is 0: 1 to 1e+06 is allowed"),
         ("MATURITY_DAYS", "0.03", "is 0.03: 0.04 to 90 days is allowed"),
         ("RETENTION_AUDIT_DAYS", "-1", "is -1: 1 to 36500 days, or 0 for none, is allowed"),
         (

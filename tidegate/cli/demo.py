@@ -26,6 +26,7 @@ from tidegate.simulation.files import appearing
 from tidegate.store import connection, stats
 
 SEED = 7
+_BESIDE = ("quick", "logistic")  # challengers, unless others are set
 _SECONDS = 120  # that the payments take to stream in, when somebody watches
 
 
@@ -37,6 +38,8 @@ def demo(settings: Settings, transactions: int, *, exit_at_end: bool, port: int)
     home.mkdir(parents=True, exist_ok=True)
     own = replace(settings.storage, database_url=None, recovery_dir=home / "recovery")
     settings = replace(settings, storage=own)
+    if not settings.learning.challengers:
+        settings = replace(settings, learning=replace(settings.learning, challengers=_BESIDE))
     started = time.monotonic()
     files = _files(home, transactions)
     with (

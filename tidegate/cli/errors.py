@@ -16,8 +16,10 @@ def known_errors() -> tuple[type[Exception], ...]:
     from tidegate.kafka.admin import NoBroker, TopicError
     from tidegate.kafka.single import KafkaFailed
     from tidegate.readers import UnreadableFile
+    from tidegate.store.promotions import CannotPromote
 
     return (
+        CannotPromote,
         CannotReplay,
         EmbeddedError,
         KafkaFailed,

@@ -13,16 +13,14 @@ import typer
 
 from dataflows.evaluate import Scored
 from dataflows.evaluate import evaluate as evaluate_history
-from models.bins import BOOK, DEFAULT
+from models.learner import CHAMPION, Additive
 from models.quality import average_precision
+from models.roster import challengers
 from tidegate.cli.progress import bar
 from tidegate.readers import TransactionFile
 from tidegate.schema import DAY, Ints, to_datetime
 
 _WEEK = 7 * DAY
-
-
-FEATURES = {"all": DEFAULT, "book": BOOK}
 
 
 def evaluate(
@@ -31,8 +29,10 @@ def evaluate(
     scores: Path | None,
     currency: str | None,
     features: str,
+    beside: Sequence[str] = (),
 ) -> None:
-    """Prints a JSON line for each week of the history, and one for all of it."""
+    """Prints a JSON line for each week of the history, one for all of it, and where challengers
+    learn beside the champion one for each model. Raises ValueError for a name that is nobody's."""
     counts = [TransactionFile(path, currency=currency).rows for path in files]
     total = None if None in counts else sum(count or 0 for count in counts)
     with bar("evaluating", total) as advance:
@@ -40,7 +40,8 @@ def evaluate(
             files,
             delay_days=delay_days,
             currency=currency,
-            bins=FEATURES[features],
+            champion=_of(features),
+            challengers=challengers(beside),
             on_rows=advance,
         )
     if scores is not None:
@@ -56,6 +57,24 @@ def evaluate(
         typer.echo(json.dumps({"week": first, **_quality(scored, np.flatnonzero(week == number))}))
     everything = np.arange(len(scored.score))
     typer.echo(json.dumps({"week": "all", **_quality(scored, everything)}))
+    if beside:
+        for name in sorted({name for name, _ in scored.metrics}):
+            typer.echo(json.dumps({"model": name, **_trial(scored, name)}))
+
+
+def _of(features: str) -> Additive:
+    if features != "book":
+        return CHAMPION
+    (book,) = challengers([features])
+    assert isinstance(book, Additive)
+    return book
+
+
+def _trial(scored: Scored, name: str) -> dict[str, object]:
+    """What a model's trial came to, as far as there is something to say of it."""
+    wanted = ("trial_average_precision", "trial_average_precision_7d", "suspended")
+    found = [(metric, scored.metrics.get((name, metric))) for metric in wanted]
+    return {metric: round(point.value, 4) for metric, point in found if point is not None}
 
 
 def _quality(scored: Scored, rows: Ints) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tidegate import __version__
-from tidegate.cli import dead_letters
+from tidegate.cli import dead_letters, models
 from tidegate.cli.given import settings as _settings
 from tidegate.settings import SettingError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     epilog="Settings come from TIDEGATE_* environment variables: see docs/operations/settings.md.",
 )
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(models.app, name="models")
 
 Port = Annotated[int, typer.Option(help="Port of the API and the pages.", min=1, max=65535)]
 
@@ -45,6 +46,21 @@ Currency = Annotated[
         help="ISO 4217 code of amounts in files that name no currency.", callback=_known_currency
     ),
 ]
+
+
+def _known_challengers(given: str) -> str:
+    if given:
+        from models.roster import challengers
+
+        try:
+            challengers(_names(given))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    return given
+
+
+def _names(given: str) -> list[str]:
+    return [name for name in given.split(",") if name]
 
 
 class Format(StrEnum):
@@ -211,6 +227,13 @@ def evaluate(
     features: Annotated[
         FeatureSet, typer.Option(help="All features, or for comparison the handbook's fifteen.")
     ] = FeatureSet.ALL,
+    challengers: Annotated[
+        str,
+        typer.Option(
+            help="Models that learn beside the champion, comma-separated, or all.",
+            callback=_known_challengers,
+        ),
+    ] = "",
 ) -> None:
     """Tell how well scores would have told fraud, on history with late labels.
 
@@ -223,7 +246,8 @@ def evaluate(
     files = [Path(name) for name in data.split(",") if name]
     if not files:
         raise typer.BadParameter("names no file", param_hint="--data")
-    evaluation.evaluate(files, delay_days, scores, currency, features.value)
+    beside = _names(challengers)
+    evaluation.evaluate(files, delay_days, scores, currency, features.value, beside)
 
 
 @app.command()

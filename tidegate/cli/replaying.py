@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from collections.abc import Sequence
@@ -10,11 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from tidegate.cli import tables
 from tidegate.cli.database import at_head
+from tidegate.cli.given import actor
 from tidegate.kafka import replay as replays
 from tidegate.kafka.replay import CannotReplay, Replayed
 from tidegate.kafka.single import Single
@@ -25,6 +23,7 @@ from tidegate.store.queries import DeadLetter, DeadLetterFilter
 
 NAME = "tidegate-dead-letters"
 _COLUMNS = ("id", "from", "at", "reason", "field", "detail", "replayed")
+_WHOLE = ("id", "at", "reason")
 
 
 def show(
@@ -48,7 +47,7 @@ def show(
         for letter in letters:
             typer.echo(json.dumps(asdict(letter), default=lambda at: at.isoformat()))
     elif letters:
-        _print(letters)
+        tables.show([_COLUMNS, *map(_row, letters)], whole=_WHOLE)
     else:
         typer.echo("no dead letters" if all_of_them else "no dead letters to replay", err=True)
     if len(found) > limit:
@@ -104,14 +103,7 @@ def _replay(
         letter, settings.kafka.topics, kafka, correction=correction, again=again
     )
     with conn.transaction():
-        return replays.send(conn, letter, message, kafka, actor=_actor(), again=again)
-
-
-def _actor() -> str:
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # a container's user may have no name
-        return "cli"
+        return replays.send(conn, letter, message, kafka, actor=actor(), again=again)
 
 
 def _read(path: Path) -> bytes:
@@ -122,27 +114,9 @@ def _read(path: Path) -> bytes:
         return file.read(replays.LARGEST + 1)
 
 
-def _print(letters: Sequence[DeadLetter]) -> None:
-    lines = [_COLUMNS, *map(_row, letters)]
-    if not sys.stdout.isatty():
-        # For pipes: all of it, aligned, whatever the width of the terminal.
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        for line in lines:
-            parts = (text.ljust(width) for text, width in zip(line, widths, strict=True))
-            typer.echo("  ".join(parts).rstrip())
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    filled = [column for column in zip(*lines, strict=True) if any(column[1:])]
-    for name, *_ in filled:
-        table.add_column(name, no_wrap=name in ("id", "at", "reason"), overflow="fold")
-    for cells in list(zip(*filled, strict=True))[1:]:
-        table.add_row(*map(Text, cells))  # as text: what is in brackets is no markup
-    Console().print(table)
-
-
 def _row(letter: DeadLetter) -> tuple[str, ...]:
     replayed = letter.replayed_at
-    cells = (
+    return (
         str(letter.id),
         f"{letter.topic} {letter.partition}:{letter.offset}",
         letter.at.strftime("%Y-%m-%d %H:%M:%S"),
@@ -151,9 +125,3 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
         letter.detail,
         "" if replayed is None else replayed.strftime("%Y-%m-%d %H:%M:%S"),
     )
-    return tuple(map(_plain, cells))
-
-
-def _plain(text: str) -> str:
-    # A file's name, for one, may hold what a terminal would obey.
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -11,12 +11,13 @@ from pathlib import Path
 from dataflows.messages import Outcome
 from dataflows.runner import Run, RunFailed
 from dataflows.runner import run as run_flow
+from models.roster import challengers
 from tidegate.cli.counting import counted
 from tidegate.cli.database import at_head
 from tidegate.cli.progress import bar
 from tidegate.kafka import admin
 from tidegate.readers import TransactionFile
-from tidegate.settings import Settings
+from tidegate.settings import SettingError, Settings
 
 log = logging.getLogger("tidegate.run")
 
@@ -93,6 +94,20 @@ def described(
         review=settings.thresholds.review,
         decline=settings.thresholds.decline,
         control=settings.thresholds.control,
+        challengers=_known(settings.learning.challengers),
+        promote=(
+            (settings.learning.promote_margin, settings.learning.promote_frauds)
+            if settings.learning.promote
+            else None
+        ),
         metrics_port=settings.monitoring.metrics_port or 0,
         metrics_host=settings.monitoring.metrics_host,
     )
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        challengers(names)
+    except ValueError as error:
+        raise SettingError("TIDEGATE_CHALLENGERS", str(error)) from error
+    return names

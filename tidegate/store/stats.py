@@ -80,14 +80,15 @@ _NAMES = """
         UNION ALL
         SELECT least(
             (SELECT min(v.name) FROM model_version v WHERE v.name > names.name),
-            (SELECT min(m.name) FROM model_metric m WHERE m.name > names.name)
+            (SELECT min(m.name) FROM model_metric m WHERE m.name > names.name),
+            (SELECT min(r.name) FROM model r WHERE r.name > names.name)
         ) FROM names WHERE names.name IS NOT NULL
     )
     SELECT name FROM names WHERE name > %(after)s LIMIT %(limit)s
 """
 
 # NaN is greater than infinity in PostgreSQL, so this leaves out both.
-_FINITE = "value > '-infinity' AND value < 'infinity'"
+FINITE = "value > '-infinity' AND value < 'infinity'"
 
 _LATEST_METRICS = f"""
     WITH RECURSIVE metrics(metric) AS (
@@ -100,7 +101,7 @@ _LATEST_METRICS = f"""
     SELECT metrics.metric, newest.at, newest.value, newest.examples
     FROM metrics CROSS JOIN LATERAL (
         SELECT at, value, examples FROM model_metric
-        WHERE name = %(name)s AND metric = metrics.metric AND {_FINITE}
+        WHERE name = %(name)s AND metric = metrics.metric AND {FINITE}
         ORDER BY at DESC LIMIT 1
     ) AS newest
     ORDER BY 1
@@ -113,7 +114,7 @@ _SERIES = f"""
         SELECT metric, at, value, examples,
                row_number() OVER (PARTITION BY metric ORDER BY at) AS k,
                count(*) OVER (PARTITION BY metric) AS n
-        FROM model_metric WHERE name = %(name)s AND {_FINITE}
+        FROM model_metric WHERE name = %(name)s AND {FINITE}
     ) AS numbered
     WHERE n <= %(points)s OR (k * %(points)s) / n > ((k - 1) * %(points)s) / n
     ORDER BY metric, at
@@ -160,8 +161,8 @@ def versions(
 
 
 def models(conn: Connection[Any], *, limit: int, after: str | None = None) -> list[ModelStatus]:
-    """At most `limit` models that published a version or were measured, by name; `after` is the
-    name of the last one of the page before."""
+    """At most `limit` models that ran, published a version or were measured, by name; `after` is
+    the name of the last one of the page before."""
     rows = conn.execute(_NAMES, {"after": after or "", "limit": limit})
     names = [str(row[0]) for row in rows]
     return [

@@ -11,7 +11,7 @@ import pytest
 
 from dataflows.runner import run
 from tests.dataflows.streams import SCORES, a_run, query, simulated, write
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import CONTROL, Cluster
 from tests.kafka.broker import Broker
 from tests.kafka.fixtures import kafka_settings
 from tidegate.kafka.feeding import Feeder
@@ -36,6 +36,7 @@ def test_a_backlog_is_decided_to_the_bit_as_the_same_payments_from_files(
             maturity_days=MATURITY_DAYS,
             review=0.02,
             decline=0.3,
+            control=CONTROL,
         )
     )
     with closing(Feeder(kafka_settings(broker, topics))) as feeder:

@@ -22,10 +22,11 @@ from tests.api.rows import (
     put_dead_letter,
     put_label,
     put_metric,
+    put_promotion,
     put_score,
     put_version,
 )
-from tidegate.store import alerts, queries, served, stats
+from tidegate.store import alerts, promotions, queries, served, stats
 from tidegate.store.alerts import AlertFilter
 from tidegate.store.queries import DeadLetterFilter, DecisionFilter
 
@@ -72,7 +73,10 @@ VARIED: dict[str, str] = {
     "model_metric": "'metric', 'metric-' || mod(n, 7), 'at', %(start)s + n * interval '1 second'",
     "model_version": "'version', 'v' || n, 'name', 'model-' || mod(n, 30)",
     "label": "'transaction_id', 't' || n",
+    "promotion": "'promotion_id', 10 + n",
 }
+
+NUMBERED = ("dead_letter", "promotion")  # by the database
 
 
 @pytest.fixture
@@ -83,10 +87,11 @@ def filled(conn: Conn) -> Iterator[Conn]:
     put_metric(conn, "metric", 0, 0.5)
     put_version(conn, "first", 0)
     put_label(conn, "first", 0)
+    put_promotion(conn, "quick", "champion")
     for table, varied in VARIED.items():
         conn.execute(
             f"""
-            INSERT INTO {table} {"OVERRIDING SYSTEM VALUE" if table == "dead_letter" else ""}
+            INSERT INTO {table} {"OVERRIDING SYSTEM VALUE" if table in NUMBERED else ""}
             SELECT made.* FROM {table} AS first, generate_series(1, {ROWS}) AS n,
                 jsonb_populate_record(first, jsonb_build_object({varied})) AS made
             """,
@@ -206,6 +211,12 @@ READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
         lambda conn: stats.versions(conn, "model-1", limit=20),
         "model_version_name",
     ),
+    "promotions": (lambda conn: promotions.history(conn, limit=20), "promotion_pkey"),
+    "promotions, a next page": (
+        lambda conn: promotions.history(conn, limit=20, after=1000),
+        "promotion_pkey",
+    ),
+    "the model that serves": (promotions.serving, "promotion_pkey"),
     "newest metrics of a model": (
         lambda conn: stats.latest_metrics(conn, "champion"),
         "model_metric_pkey",
