@@ -77,16 +77,16 @@ class _ModelStep(Remembering[Lesson, Release | Outcome]):
 
 
 class LearnStep(_ModelStep):
-    """The champion, which watches what is served as well."""
+    """The champion, which watches what is served as well. tried: beside others."""
 
-    def __init__(self, state: bytes | None, of: Additive) -> None:
+    def __init__(self, state: bytes | None, of: Additive, *, tried: bool = False) -> None:
         super().__init__()
         if state is None:
-            self._learner = Learner(of)
+            self._learner = Learner(of, tried=tried)
             self._steps: Lockstep[Lesson] = Lockstep(1)
         else:
             arrays = unpack("learn", VERSION, state)
-            self._learner = Learner.load(arrays["learner"].tobytes(), of)
+            self._learner = Learner.load(arrays["learner"].tobytes(), of, tried=tried)
             self._steps = Lockstep(1, int(arrays["next"][0]))
             # Before there were others it always served.
             self._served = bool(arrays["served"][0]) if "served" in arrays else True

@@ -82,7 +82,7 @@ def _score(stream: Stream[Step], sink: Sink[tuple[str, Outcome]], plan: Plan) ->
         return TerminalStep(state, plan.shards, plan.maturity_days)
 
     def learn(state: bytes | None) -> LearnStep:
-        return LearnStep(state, plan.champion)
+        return LearnStep(state, plan.champion, tried=bool(plan.challengers))
 
     def challenge(state: bytes | None) -> ChallengeStep:
         return ChallengeStep(state, plan.challengers)

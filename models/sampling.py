@@ -27,9 +27,11 @@ class Sample:
 
 def sample(examples: Examples) -> Sample:
     """The sample of a lesson, with what each payment of it stands for."""
+    if not len(examples):
+        return Sample(np.zeros(0, np.int64), examples)
     drawn = [zlib.crc32(name.encode()) % SHARE == 0 for name in examples.transaction_id]
     rows = np.flatnonzero(np.array(drawn, np.bool_) | examples.fraud)
-    thinned = -(-len(rows) // MOST) if len(rows) else 1
+    thinned = max(1, -(-len(rows) // MOST))
     rows = rows[::thinned]
     chosen = examples.take(rows)
     stands = chosen.stands * np.where(chosen.fraud, 1, SHARE) * thinned

@@ -28,6 +28,8 @@ class Trial:
     def count(self, sampled: Examples, log_odds: Ints) -> None:
         """Takes payments in with what the model says of each, in 1/ONE. Those that were counted
         with another outcome stay as they are: what was said of them then is not known."""
+        if not len(sampled):
+            return
         again = (sampled.before != View.UNKNOWN) & (sampled.before != sampled.fraud)
         new = np.flatnonzero(~again)
         self._quality.count(replace(sampled, log_odds=log_odds).take(new))
