@@ -21,7 +21,7 @@ import pytest
 
 from dataflows.evaluate import evaluate
 from dataflows.recovery import MANIFEST, stored_steps
-from dataflows.runner import RunFailed, run
+from dataflows.runner import Run, RunFailed, run
 from dataflows.scoring import FLOW, FROM_FILES
 from models.policy import Policy
 from tests.dataflows.streams import (
@@ -75,13 +75,21 @@ class Undisturbed:
     counted: dict[str, float]
 
 
+BESIDE = ("quick", "logistic")  # the challengers
+
+
+def whole_run(database: str, recovery: Path, history: History, workers: int = 1) -> Run:
+    given = a_run(database, recovery, history.paths, maturity_days=MATURITY, workers=workers)
+    return replace(given, challengers=BESIDE)
+
+
 @pytest.fixture(scope="session")
 def undisturbed(
     history: History, new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Undisturbed:
     database, recovery = new_database(), tmp_path_factory.mktemp("undisturbed") / "recovery"
     before = counted()
-    assert run(a_run(database, recovery, history.paths, maturity_days=MATURITY))
+    assert run(whole_run(database, recovery, history))
     after = counted()
     return Undisturbed(
         stored(database),
@@ -104,7 +112,7 @@ def counted() -> dict[str, float]:
 def test_two_workers_store_the_same_bits_as_one(
     history: History, undisturbed: Undisturbed, database: str, recovery: Path
 ) -> None:
-    assert run(a_run(database, recovery, history.paths, maturity_days=MATURITY, workers=2))
+    assert run(whole_run(database, recovery, history, workers=2))
     found = stored(database)
     for table, rows in undisturbed.stored.items():
         assert found[table] == rows, table
@@ -147,7 +155,7 @@ def test_labels_and_metrics_are_stored_and_counted(
         (name, True) for name in history.fraud
     )
     measured = undisturbed.stored["model_metric"]
-    assert {metric for _, metric, *_ in measured} == {
+    figures = {
         "average_precision",
         *(
             f"{figure}_{window}"
@@ -158,8 +166,14 @@ def test_labels_and_metrics_are_stored_and_counted(
                 "log_loss",
                 "calibration",
                 "card_precision_100",
+                "frauds",
             )
         ),
+    }
+    tried = {f"trial_{figure}" for figure in figures}
+    assert {(name, metric) for name, metric, *_ in measured} == {
+        *(("champion", figure) for figure in figures),
+        *((name, figure) for name in ("champion", *BESIDE) for figure in tried),
     }
     kinds = Counter(row["decision"] for row in scores(undisturbed))
     assert undisturbed.counted == {name: kinds.get(name, 0) for name in OUTCOMES}
@@ -176,8 +190,13 @@ def scores(undisturbed: Undisturbed) -> list[dict[str, Any]]:
 
 
 def compared(states: Any) -> dict[Any, Any]:
-    """Snapshots but for the sink's, whose partitions end where the last snapshot found them."""
-    return {name: state for name, state in states.items() if not name[0].endswith(".store")}
+    """Snapshots but for the sink's, whose partitions end where the last snapshot found them, and
+    for what holds the time that was taken."""
+    return {
+        name: state
+        for name, state in states.items()
+        if not name[0].endswith(".store") and name[1] != "logistic"
+    }
 
 
 @dataclass
@@ -198,6 +217,7 @@ def start(database: str, data: Path, paths: tuple[Path, Path], workers: int = 1)
         "TIDEGATE_DATA_DIR": str(data),
         "TIDEGATE_SNAPSHOT_SECONDS": "0.3",
         "TIDEGATE_MATURITY_DAYS": str(MATURITY),
+        "TIDEGATE_CHALLENGERS": ",".join(BESIDE),
     }
     command = [sys.executable, "-c", "from tidegate.cli import main; main()", "run"]
     payments, labels = map(str, paths)
@@ -307,7 +327,8 @@ def test_a_run_that_has_ended_starts_again_and_does_nothing(
     given = a_run(database, recovery, small)
     assert run(given)
     before = stored(database), remembered(recovery)
-    assert stored_steps(recovery) == {f"{FLOW}.{step}" for step in FROM_FILES}
+    steps = {f"{FLOW}.{step}" for step in FROM_FILES}
+    assert stored_steps(recovery) == steps - {f"{FLOW}.challenge"}
     assert run(given)
     assert (stored(database), remembered(recovery)) == before
 

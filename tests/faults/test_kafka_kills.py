@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.dataflows.streams import query
 from tests.faults.cluster import SNAPSHOT_SECONDS
 from tests.faults.kafka_place import KafkaPlace, Record, a_place, lag
 from tests.faults.scales import Scale, at_scales, seeded
 from tests.kafka.broker import Broker
 from tidegate.settings import Topics
+from tidegate.store import connection, promotions
 
 MATURITY = {"TIDEGATE_MATURITY_DAYS": "0.5"}
 
@@ -29,6 +31,20 @@ def kill(place: KafkaPlace, what: str) -> None:
     place.recovered(after=generation)
 
 
+MODELS = """
+SELECT DISTINCT name FROM model_version WHERE version IN (SELECT model_version FROM score)
+"""
+
+
+def change_model(database: str, number: int) -> None:
+    """Promotes another model, and takes it back the next time."""
+    with connection.connect(database, application_name="tidegate-test") as conn:
+        if number % 2 == 0:
+            promotions.promote(conn, "quick", actor="test")
+        else:
+            promotions.rollback(conn, actor="test")
+
+
 @at_scales
 def test_killed_processes_lose_double_and_change_nothing(
     scale: Scale,
@@ -39,15 +55,18 @@ def test_killed_processes_lose_double_and_change_nothing(
     record_property: Record,
 ) -> None:
     rng = seeded()
-    with a_place(database, broker, topics, tmp_path, scale.traffic(rng), **MATURITY) as place:
+    env = MATURITY | {"TIDEGATE_CHALLENGERS": "quick"}
+    with a_place(database, broker, topics, tmp_path, scale.traffic(rng), **env) as place:
         place.sender.start(place.traffic.messages, scale.pace)
         place.cluster.start(2)
         kills = ["worker", "workers", "supervisor"] * scale.times
         rng.shuffle(kills)
         for number, what in enumerate(kills):
             place.wait_decided(round(scale.rows * 0.8 * (number + rng.random()) / len(kills)) + 1)
+            change_model(database, number)
             kill(place, what)
         place.finish(record_property, "SIGKILL: one worker, all, the supervisor", len(kills))
+        assert {name for (name,) in query(database, MODELS)} == {"champion", "quick"}
         assert place.cluster.said().count("all workers start again") >= scale.times
 
 
