@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import Any, LiteralString
 
+import numpy as np
 from psycopg.rows import class_row
 
-from tidegate.store.connection import Conn
+from tidegate.schema import to_datetime
+from tidegate.store.connection import POSTGRES_EPOCH, Conn
 
 # The edges that the migrations count rows below; see `0003_aggregates`.
 SCORE_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 900)  # thousandths
@@ -98,15 +100,17 @@ class Spread:
     latency: Latency | None  # None where there was no decision
 
 
-# A column of a series comes as one text: thousands of rows take PostgreSQL longer to send, and
-# Python to make objects of, than to find. They are sorted here, as PostgreSQL's sort is slower.
-_COLUMN = "string_agg({}::text, ' ')"
-_BUCKETS = _COLUMN.format("date_part('epoch', bucket)::bigint")
+# A column of a series comes as one value: thousands of rows take PostgreSQL longer to send, and
+# Python to make objects of, than to find. Sums of amounts may be larger than any array's integers.
+# They are sorted here, as PostgreSQL's sort is slower.
+_ARRAY = "array_send(array_agg({}))"
+_BUCKETS, _DECISIONS = _ARRAY.format("bucket"), _ARRAY.format("decisions")
+_NOT_APPROVED = _ARRAY.format("not_approved")
+_AMOUNTS = "string_agg(amount_minor::text, ' ')"
 
 _DECIDED = {
     step: f"""
-        SELECT currency, decision, {_BUCKETS}, {_COLUMN.format("decisions")},
-               {_COLUMN.format("amount_minor")}
+        SELECT currency, decision, {_BUCKETS}, {_DECISIONS}, {_AMOUNTS}
         FROM decision_{step.value}
         WHERE bucket >= %(since)s AND bucket < %(until)s
         GROUP BY currency, decision
@@ -128,8 +132,7 @@ _SPREAD = {
 
 _ENTITY = {
     (subject, step): f"""
-        SELECT currency, {_BUCKETS}, {_COLUMN.format("decisions")},
-               {_COLUMN.format("not_approved")}, {_COLUMN.format("amount_minor")}
+        SELECT currency, {_BUCKETS}, {_DECISIONS}, {_NOT_APPROVED}, {_AMOUNTS}
         FROM {subject}_{step.value}
         WHERE {subject}_id = %(id)s AND bucket >= %(since)s AND bucket < %(until)s
         GROUP BY currency
@@ -155,7 +158,7 @@ _TOP_TERMINALS = {
 
 def decided(conn: Conn, step: Step, *, since: datetime, until: datetime) -> list[DecidedSeries]:
     """Decisions over time: a series for each currency and decision that there was, by both."""
-    rows = conn.execute(_DECIDED[step], {"since": since, "until": until}).fetchall()
+    rows = conn.execute(_DECIDED[step], {"since": since, "until": until}, binary=True).fetchall()
     ordered = _Ordered()
     return [
         DecidedSeries(currency, decision, *ordered(buckets, *columns))
@@ -207,7 +210,8 @@ def top_terminals(
 def _entity(
     conn: Conn, query: LiteralString, id: str, since: datetime, until: datetime
 ) -> list[EntitySeries]:
-    rows = conn.execute(query, {"id": id, "since": since, "until": until}).fetchall()
+    values = {"id": id, "since": since, "until": until}
+    rows = conn.execute(query, values, binary=True).fetchall()
     ordered = _Ordered()
     return [
         EntitySeries(currency, *ordered(buckets, *columns))
@@ -216,29 +220,44 @@ def _entity(
 
 
 class _Ordered:
-    """Columns of texts as lists, oldest bucket first.
+    """Columns of a series as lists, oldest bucket first.
 
     Most series of a reply have the same buckets in the same order: they are worked out once.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[list[datetime], list[int]]] = {}
+        self._seen: dict[bytes, tuple[list[datetime], list[int]]] = {}
+        self._begins: dict[int, datetime] = {}
 
-    def __call__(self, buckets: str, *columns: str) -> Iterator[Any]:
+    def __call__(self, buckets: bytes, *columns: bytes | str) -> Iterator[Any]:
         seen = self._seen.get(buckets)
         if seen is None:
-            seconds = _integers(buckets)
-            order = sorted(range(len(seconds)), key=seconds.__getitem__)
-            seen = [datetime.fromtimestamp(seconds[n], UTC) for n in order], order
+            times = _integers(buckets)
+            order = sorted(range(len(times)), key=times.__getitem__)
+            seen = [self._begin(times[n]) for n in order], order
             self._seen[buckets] = seen
         begins, order = seen
         yield begins
         for column in map(_integers, columns):
             yield [column[n] for n in order]
 
+    def _begin(self, time: int) -> datetime:
+        begin = self._begins.get(time)
+        if begin is None:
+            begin = self._begins[time] = to_datetime(time + POSTGRES_EPOCH)
+        return begin
 
-def _integers(text: str) -> list[int]:
-    return [*map(int, text.split(" "))]
+
+# What `array_send` gives of integers of eight bytes, and of times, which are such microseconds.
+_HEAD = 20  # bytes: dimensions, nulls, type, length, first index
+_ELEMENT = np.dtype([("length", ">i4"), ("value", ">i8")])
+
+
+def _integers(column: bytes | str) -> list[int]:
+    if isinstance(column, str):
+        return [*map(int, column.split(" "))]
+    values: list[int] = np.frombuffer(column, _ELEMENT, offset=_HEAD)["value"].tolist()
+    return values
 
 
 def _latency(count: int, below: Sequence[int]) -> Latency:
