@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from bytewax.testing import run_main
 
 from dataflows.feedback import LabelBook
 from dataflows.files import FileSource, Input, open_files
+from dataflows.history import DatabaseHistory
 from dataflows.learning import ChallengeStep, LearnStep
 from dataflows.memory import MemoryStore
 from dataflows.messages import Lesson, Outcome, Release
@@ -26,6 +30,7 @@ from models.outside import Outside
 from models.policy import Policy
 from models.portable import BadState
 from models.roster import Challenger, challengers
+from tests.api.rows import put_metric
 from tests.dataflows.streams import a_run, query, simulated, write
 from tests.models.rows import scored
 from tidegate import metrics
@@ -229,3 +234,44 @@ def test_a_flow_without_the_model_that_was_promoted_does_not_start(
         promotions.promote(conn, "quick", actor="test")
     with pytest.raises(RunFailed, match="quick was promoted and is none of TIDEGATE_CHALLENGERS"):
         run(replace(given, challengers=()))
+
+
+def better(conn: connection.Conn, name: str, value: float) -> None:
+    put_metric(conn, "trial_average_precision_7d", 0, value, name=name)
+    put_metric(conn, "trial_frauds_7d", 0, 200, name=name)
+
+
+@pytest.mark.parametrize("switched_on", [True, False])
+def test_a_challenger_that_did_better_is_promoted_by_itself_only_where_that_is_switched_on(
+    database: str, switched_on: bool
+) -> None:
+    with connection.connect(database, application_name="tidegate-test") as conn:
+        running = [
+            promotions.RunningModel(name, "", servable=True) for name in ("champion", "quick")
+        ]
+        promotions.write_models(conn, running)
+        better(conn, "champion", 0.6)
+        better(conn, "quick", 0.7)
+    promotes = partial(promotions.automatic, margin=0.05, frauds=100)
+    history = (
+        DatabaseHistory(database, [], promotes=promotes)
+        if switched_on
+        else DatabaseHistory(database, [])
+    )
+    with closing(history):
+        assert history.serving() == ("quick" if switched_on else "champion")
+    found = query(database, "SELECT model, actor, automatic FROM promotion")
+    assert found == ([("quick", "tidegate", True)] if switched_on else [])
+
+
+def test_the_model_that_serves_is_looked_up_again(database: str) -> None:
+    with closing(DatabaseHistory(database, [])) as history:
+        assert history.serving() == "champion"
+        with connection.connect(database, application_name="tidegate-test") as conn:
+            running = [promotions.RunningModel("quick", "", servable=True)]
+            promotions.write_models(conn, running)
+            promotions.promote(conn, "quick", actor="test")
+        deadline = time.monotonic() + 30
+        while history.serving() != "quick":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
