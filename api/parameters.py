@@ -3,13 +3,14 @@ misspelt filter would otherwise answer with everything."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import Path, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException
 
 from api import cursors
+from tidegate.store.alert_work import LONGEST_COMMENT, Changes
 from tidegate.store.alerts import Order
 
 # PostgreSQL's text holds every character but NUL.
@@ -26,6 +27,9 @@ ModelName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^\x00]+
 Decided = Literal["approve", "review", "decline"]
 Alerted = Literal["review", "decline"]
 Status = Literal["open", "investigating", "closed"]
+Outcome = Literal["fraud", "genuine", "unclear"]
+
+MinorUnits = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class Paged(BaseModel):
@@ -59,10 +63,19 @@ class AlertParameters(Paged):
     """Which alerts."""
 
     status: Status | None = None
+    outcome: Outcome | None = None
     decision: Alerted | None = None
     card_token: Text | None = None
     terminal_id: Text | None = None
+    merchant_id: Text | None = None
+    assignee: Text | None = None
+    unassigned: bool | None = Field(None, description="true: nobody's, false: somebody's")
+    snoozed: bool | None = Field(None, description="at this moment; left out: both")
+    reason: Text | None = Field(None, description="the code of one of the reasons")
     min_score: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+    max_score: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+    min_amount_minor: MinorUnits | None = Field(None, description="in whatever currency")
+    max_amount_minor: MinorUnits | None = None
     since: AwareDatetime | None = Field(
         None, description="raised from here on, RFC 3339 with offset (`+` as `%2B`)"
     )
@@ -76,6 +89,38 @@ class DeadLetterParameters(Paged):
     reason: Text | None = None
     topic: Text | None = Field(None, description="the topic, or the file's name")
     replayed: bool | None = Field(None, description="false: those that still wait")
+
+
+def _left_out() -> Any:
+    return None
+
+
+class AlertBody(BaseModel):
+    """What an alert is to be; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    # No default that the description would tell: null is no status.
+    status: Status = Field(default_factory=_left_out)
+    outcome: Outcome | None = Field(
+        None, description="needed to close an alert, gone when it is opened again"
+    )
+    assignee: Text | None = Field(None, description="who looks at it; null: nobody")
+    snoozed_until: AwareDatetime | None = Field(
+        None, description="RFC 3339 with offset, at most a year ahead; null: not snoozed"
+    )
+
+    def changes(self) -> Changes:
+        """What was given, be it null."""
+        return cast(Changes, self.model_dump(exclude_unset=True))
+
+
+class CommentBody(BaseModel):
+    """What is to be said of an alert."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1, max_length=LONGEST_COMMENT, pattern=r"^[^\x00]+$")
 
 
 class ReplayBody(BaseModel):

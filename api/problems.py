@@ -73,6 +73,18 @@ PROMOTED: Responses = {
     409: {"model": Problem, "description": "It cannot serve, or serves already."},
 }
 FETCHED: Responses = {**NOT_FOUND, **INVALID, **UNAVAILABLE}
+COMMENTED: Responses = {
+    **NOT_FOUND,
+    **CHANGED,
+    422: {"model": Problem, "description": "The body is wrong; `errors` says why."},
+    **UNAVAILABLE,
+}
+WORKED: Responses = {
+    **COMMENTED,
+    412: {"model": Problem, "description": "It was changed meanwhile; `ETag` is the one of now."},
+    422: {"model": Problem, "description": "It cannot be like that; `errors` says why."},
+    428: {"model": Problem, "description": "`If-Match` is missing."},
+}
 MADE_AGAIN: Responses = {
     **FETCHED,
     409: {"model": Problem, "description": "One of its versions is missing or damaged."},

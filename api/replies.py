@@ -128,6 +128,21 @@ class AlertReply(Amount):
     model_version: str
     status: str
     created_at: datetime
+    assignee: str | None = Field(description="who looks at it")
+    snoozed_until: datetime | None
+    outcome: str | None = Field(description="what a closed one was: fraud, genuine or unclear")
+    version: int = Field(description="counts changes, from 1; in quotes it is the ETag")
+    changed_at: datetime | None = Field(description="null: never")
+
+
+class CommentReply(Reply):
+    """What somebody said of an alert."""
+
+    comment_id: int
+    alert_id: UUID
+    at: datetime
+    author: str
+    text: str
 
 
 class PointReply(Reply):

@@ -1,4 +1,4 @@
-"""Alerts."""
+"""Alerts: listed, changed and commented on."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+import psycopg
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import Response
 
-from api import cursors, problems
-from api.context import Ctx
-from api.parameters import AlertParameters
-from api.replies import AlertReply, Page
-from tidegate.store import alerts
+from api import cursors, etags, problems
+from api.context import ACTOR, Ctx
+from api.parameters import AlertBody, AlertParameters, CommentBody, Paged, json_only
+from api.replies import AlertReply, CommentReply, Page
+from tidegate.store import alert_work, alerts
+from tidegate.store.alert_work import CannotChange, Changed, Comment, NoSuchAlert
 from tidegate.store.alerts import Alert, AlertFilter, Order
 
 router = APIRouter(prefix="/v1", tags=["alerts"])
@@ -43,11 +46,104 @@ def list_alerts(context: Ctx, asked: Annotated[AlertParameters, Query()]) -> Pag
     return Page(data=[AlertReply.model_validate(alert) for alert in shown], next=end)
 
 
-@router.get("/alerts/{alert_id}", responses=problems.FETCHED)
-def get_alert(context: Ctx, alert_id: UUID) -> AlertReply:
+@router.get(
+    "/alerts/{alert_id}",
+    response_model=AlertReply,
+    responses={
+        **problems.FETCHED,
+        200: etags.TOLD,
+        304: {"description": "`If-None-Match` names the version of now."},
+    },
+)
+def get_alert(
+    context: Ctx,
+    response: Response,
+    alert_id: UUID,
+    if_none_match: Annotated[str | None, Header(description="the `ETag` that is there")] = None,
+) -> AlertReply | Response:
     """One alert."""
     with context.pool.connection() as conn:
         alert = alerts.get(conn, alert_id)
     if alert is None:
         raise problems.missing("alert")
+    tag = etags.of(alert.version)
+    if if_none_match is not None and etags.same(if_none_match, tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
     return AlertReply.model_validate(alert)
+
+
+@router.patch(
+    "/alerts/{alert_id}",
+    response_model=AlertReply,
+    responses={**problems.WORKED, 200: etags.TOLD},
+    dependencies=[Depends(json_only)],
+)
+def change_alert(
+    context: Ctx,
+    response: Response,
+    alert_id: UUID,
+    body: AlertBody,
+    if_match: Annotated[
+        str | None, Header(description="needed: the `ETag` of the alert as it was read")
+    ] = None,
+) -> AlertReply | Response:
+    """Changes an alert, if nobody else did since it was read."""
+    # `*` would overwrite what was never seen.
+    if if_match is None or if_match.strip() == etags.ANY:
+        return problems.reply(428, "If-Match must be the ETag of the alert as it was read")
+    try:
+        with context.writing() as conn:
+            alert = alerts.get(conn, alert_id)
+            if alert is None:
+                raise NoSuchAlert(alert_id)
+            if not etags.same_strongly(if_match, etags.of(alert.version)):
+                raise Changed(alert)
+            alert = alert_work.change(conn, alert_id, alert.version, body.changes(), actor=ACTOR)
+    except NoSuchAlert as ex:
+        raise problems.missing("alert") from ex
+    except Changed as ex:
+        return problems.reply(412, str(ex), headers={"ETag": etags.of(ex.alert.version)})
+    except CannotChange as ex:
+        return problems.invalid([{"in": "body", "field": ex.field, "detail": str(ex)}])
+    except psycopg.errors.InsufficientPrivilege:
+        return problems.reply(403, "the database role of the API may only read")
+    response.headers["ETag"] = etags.of(alert.version)
+    return AlertReply.model_validate(alert)
+
+
+@router.get("/alerts/{alert_id}/comments", responses=problems.FETCHED)
+def list_comments(
+    context: Ctx, alert_id: UUID, asked: Annotated[Paged, Query()]
+) -> Page[CommentReply]:
+    """What was said of an alert, oldest first."""
+    after = None if asked.after is None else cursors.read_number("comment", asked.after)
+    with context.pool.connection() as conn:
+        found = alert_work.comments(conn, alert_id, limit=asked.limit + 1, after=after)
+        if not found and alerts.get(conn, alert_id) is None:
+            raise problems.missing("alert")
+    shown, end = cursors.page(found, asked.limit, _comment_cursor)
+    return Page(data=[CommentReply.model_validate(comment) for comment in shown], next=end)
+
+
+@router.post(
+    "/alerts/{alert_id}/comments",
+    status_code=201,
+    response_model=CommentReply,
+    responses=problems.COMMENTED,
+    dependencies=[Depends(json_only)],
+)
+def comment_on_alert(context: Ctx, alert_id: UUID, body: CommentBody) -> CommentReply | Response:
+    """Says something of an alert. The alert is not changed by it, nor its ETag."""
+    try:
+        with context.writing() as conn:
+            comment = alert_work.comment(conn, alert_id, body.text, actor=ACTOR)
+    except NoSuchAlert as ex:
+        raise problems.missing("alert") from ex
+    except psycopg.errors.InsufficientPrivilege:
+        return problems.reply(403, "the database role of the API may only read")
+    return CommentReply.model_validate(comment)
+
+
+def _comment_cursor(comment: Comment) -> str:
+    return cursors.number("comment", comment.comment_id)

@@ -70,6 +70,11 @@ def put_alert(conn: Connection, seconds: float, **given: Any) -> UUID:
     return alert_id
 
 
+def put_comment(conn: Connection, alert_id: UUID, **given: Any) -> None:
+    row = {"alert_id": alert_id, "author": "ann", "text": "called the card's owner"}
+    _insert(conn, "alert_comment", row | given)
+
+
 def put_label(conn: Connection, transaction_id: str, seconds: float, **given: Any) -> None:
     row = {
         "transaction_id": transaction_id,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -69,12 +70,30 @@ def test_an_unknown_alert_is_404(client):
         ({"terminal_id": "terminal-1"}, 2),
         ({"min_score": 0.9}, 1),
         ({"min_score": 0.9, "status": "closed"}, 0),
+        ({"max_score": 0.9}, 2),
+        ({"outcome": "genuine"}, 1),
+        ({"outcome": "fraud"}, 0),
+        ({"merchant_id": "m-2"}, 1),
+        ({"assignee": "ann"}, 1),
+        ({"unassigned": True}, 2),
+        ({"unassigned": False}, 1),
+        ({"assignee": "ann", "unassigned": True}, 0),
+        ({"snoozed": True}, 1),
+        ({"snoozed": False}, 2),
+        ({"reason": "terminal_fraud_7d"}, 3),
+        ({"reason": "terminal_fraud"}, 0),
+        ({"min_amount_minor": 500}, 2),
+        ({"max_amount_minor": 500}, 2),
+        ({"min_amount_minor": 500, "max_amount_minor": 500, "unassigned": True}, 1),
     ],
 )
 def test_alerts_are_filtered(client, conn, asked, found):
-    put_alert(conn, 1, status="closed", terminal_id="terminal-9")
-    put_alert(conn, 2, decision="decline", score=0.99)
-    put_alert(conn, 3, card_token="card-9")
+    put_alert(conn, 1, status="closed", terminal_id="terminal-9", outcome="genuine")
+    put_alert(conn, 2, decision="decline", score=0.99, merchant_id="m-2", amount_minor=500)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    put_alert(
+        conn, 3, card_token="card-9", assignee="ann", snoozed_until=tomorrow, amount_minor=499
+    )
     conn.commit()
     assert len(client.get("/v1/alerts", params=asked).json()["data"]) == found
 

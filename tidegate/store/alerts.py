@@ -1,4 +1,5 @@
-"""Alerts, as analysts read them. They are written with their decisions (`store.decisions`)."""
+"""Alerts, as analysts read them. They are written with their decisions (`store.decisions`), and
+changed by `store.alert_work`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from uuid import UUID
 from psycopg import Connection, sql
 from psycopg.rows import class_row
 
-from tidegate.store.queries import conditions
+from tidegate.store.queries import Condition, conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Alert:
     model_version: str
     status: str  # open, investigating or closed
     created_at: datetime  # aware, UTC; the start of the transaction that stored it
+    assignee: str | None  # who looks at it
+    snoozed_until: datetime | None  # aware, UTC
+    outcome: str | None  # fraud, genuine or unclear; only of a closed one
+    version: int  # counts changes, from 1
+    changed_at: datetime | None  # aware, UTC; None: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +45,19 @@ class AlertFilter:
     """Which alerts; what is None is not asked."""
 
     status: str | None = None
+    outcome: str | None = None
     decision: str | None = None
     card_token: str | None = None
     terminal_id: str | None = None
+    merchant_id: str | None = None
+    assignee: str | None = None
+    unassigned: bool | None = None  # True: nobody's, False: somebody's
+    snoozed: bool | None = None  # at this moment
+    reason: str | None = None  # the code of one of the reasons
     min_score: float | None = None
+    max_score: float | None = None
+    min_amount_minor: int | None = None
+    max_amount_minor: int | None = None
     since: datetime | None = None  # raised at or after
     until: datetime | None = None  # raised before
 
@@ -53,17 +68,35 @@ Order = Literal["newest", "score"]
 # Where a page ended: the last alert's created_at, or its score, and its alert_id.
 Position = tuple[datetime, UUID] | tuple[float, UUID]
 
-_COLUMNS = sql.SQL(
+COLUMNS = sql.SQL(
     "alert_id, transaction_id, event_time, card_token, terminal_id, merchant_id, amount_minor,"
-    " currency, score, decision, reasons, model_version, status, created_at"
+    " currency, score, decision, reasons, model_version, status, created_at, assignee,"
+    " snoozed_until, outcome, version, changed_at"
 )
 
-_FILTERS = {
+# Reasons, amounts and what is not snoozed have no index of their own: alerts are read in their
+# order until enough of them match. A code is the reason of many alerts, and most are not snoozed.
+_FILTERS: Mapping[str, Condition] = {
     "status": sql.SQL("status = %(status)s"),
+    "outcome": sql.SQL("outcome = %(outcome)s"),
     "decision": sql.SQL("decision = %(decision)s"),
     "card_token": sql.SQL("card_token = %(card_token)s"),
     "terminal_id": sql.SQL("terminal_id = %(terminal_id)s"),
+    "merchant_id": sql.SQL("merchant_id = %(merchant_id)s"),
+    "assignee": sql.SQL("assignee = %(assignee)s"),
+    "unassigned": {
+        True: sql.SQL("assignee IS NULL"),
+        False: sql.SQL("assignee IS NOT NULL"),
+    },
+    "snoozed": {
+        True: sql.SQL("snoozed_until > now()"),
+        False: sql.SQL("(snoozed_until IS NULL OR snoozed_until <= now())"),
+    },
+    "reason": sql.SQL("reasons @> jsonb_build_array(jsonb_build_object('code', %(reason)s::text))"),
     "min_score": sql.SQL("score >= %(min_score)s"),
+    "max_score": sql.SQL("score <= %(max_score)s"),
+    "min_amount_minor": sql.SQL("amount_minor >= %(min_amount_minor)s"),
+    "max_amount_minor": sql.SQL("amount_minor <= %(max_amount_minor)s"),
     "since": sql.SQL("created_at >= %(since)s"),
     "until": sql.SQL("created_at < %(until)s"),
 }
@@ -78,7 +111,7 @@ _PAGE = sql.SQL(
     "SELECT {columns} FROM alert WHERE {conditions} ORDER BY {by} DESC, alert_id LIMIT %(limit)s"
 )
 
-_GET = sql.SQL("SELECT {columns} FROM alert WHERE alert_id = %(alert_id)s").format(columns=_COLUMNS)
+_GET = sql.SQL("SELECT {columns} FROM alert WHERE alert_id = %(alert_id)s").format(columns=COLUMNS)
 
 
 def page(
@@ -99,7 +132,7 @@ def page(
     if after is not None:
         where.append(_AFTER.format(by=by))
         values |= {"after_value": after[0], "after_id": after[1]}
-    query = _PAGE.format(columns=_COLUMNS, conditions=sql.SQL(" AND ").join(where), by=by)
+    query = _PAGE.format(columns=COLUMNS, conditions=sql.SQL(" AND ").join(where), by=by)
     with conn.cursor(row_factory=class_row(Alert)) as cursor:
         return cursor.execute(query, values | {"limit": limit}).fetchall()
 

@@ -154,8 +154,12 @@ _REVISION = "SELECT version_num FROM alembic_version"
 _NEWEST = "SELECT event_time, scored_at FROM score ORDER BY event_time DESC LIMIT 1"
 
 
+# What a filter asks of a row; of one that is true or false, for each of the two.
+Condition = sql.SQL | Mapping[bool, sql.SQL]
+
+
 def conditions(
-    filters: Mapping[str, sql.SQL], which: Any
+    filters: Mapping[str, Condition], which: Any
 ) -> tuple[list[sql.Composable], dict[str, Any]]:
     """The conditions of what a filter (a dataclass) asks, and their values; never empty.
 
@@ -163,7 +167,11 @@ def conditions(
     combination is planned for its own index.
     """
     values = {f.name: value for f in fields(which) if (value := getattr(which, f.name)) is not None}
-    return [sql.SQL("true"), *(filters[name] for name in values)], values
+    asked: list[sql.Composable] = [sql.SQL("true")]
+    for name, value in values.items():
+        condition = filters[name]
+        asked.append(condition if isinstance(condition, sql.SQL) else condition[value])
+    return asked, values
 
 
 def decisions(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -73,6 +73,24 @@ def test_pages_meet_every_alert_once_though_alerts_are_added_in_between(conn):
         (AlertFilter(min_score=0.9, card_token="card-2", decision="decline"), {2}),
         (AlertFilter(status="investigating"), set()),
         (AlertFilter(card_token="' OR true --"), set()),
+        (AlertFilter(max_score=0.6), {1, 3}),
+        (AlertFilter(min_score=0.6, max_score=0.6, merchant_id="m-1"), {1}),
+        (AlertFilter(merchant_id="m-4"), {4}),
+        (AlertFilter(outcome="unclear"), {1}),
+        (AlertFilter(outcome="fraud"), set()),
+        (AlertFilter(assignee="ann"), {2, 3}),
+        (AlertFilter(unassigned=True), {1, 4}),
+        (AlertFilter(unassigned=False), {2, 3}),
+        (AlertFilter(unassigned=True, assignee="ann"), set()),
+        (AlertFilter(snoozed=True), {4}),
+        (AlertFilter(snoozed=False), {1, 2, 3}),
+        (AlertFilter(snoozed=False, unassigned=True), {1}),
+        (AlertFilter(reason="R3"), {3}),
+        (AlertFilter(reason="R"), {1, 2, 3, 4}),
+        (AlertFilter(reason="R'"), set()),
+        (AlertFilter(min_amount_minor=200), {2, 3, 4}),
+        (AlertFilter(max_amount_minor=200), {1, 2}),
+        (AlertFilter(min_amount_minor=200, max_amount_minor=2**63 - 1, assignee="ann"), {2, 3}),
     ],
 )
 def test_filters_leave_what_was_asked(conn, which, wanted):
@@ -85,7 +103,12 @@ def test_filters_leave_what_was_asked(conn, which, wanted):
             status="closed" if n == 1 else "open",
             decision="decline" if n % 2 == 0 else "review",
             score=0.9 if n % 2 == 0 else 0.6,
-            reasons=Jsonb([]),
+            reasons=Jsonb([{"code": "R"}, {"code": f"R{n}"}]),
+            merchant_id=f"m-{n}",
+            outcome="unclear" if n == 1 else None,
+            assignee="ann" if n in (2, 3) else None,
+            snoozed_until=datetime.now(UTC) + timedelta(hours=1) if n == 4 else None,
+            amount_minor=100 * n,
         ): n
         for n in range(1, 5)
     }

@@ -19,6 +19,7 @@ from psycopg import Connection
 from tests.api.rows import (
     at,
     put_alert,
+    put_comment,
     put_dead_letter,
     put_label,
     put_metric,
@@ -26,7 +27,7 @@ from tests.api.rows import (
     put_score,
     put_version,
 )
-from tidegate.store import alerts, promotions, queries, served, stats
+from tidegate.store import alert_work, alerts, promotions, queries, served, stats
 from tidegate.store.alerts import AlertFilter
 from tidegate.store.queries import DeadLetterFilter, DecisionFilter
 
@@ -64,7 +65,15 @@ VARIED: dict[str, str] = {
         'alert_id', gen_random_uuid(), 'transaction_id', 't' || n, 'score', n / 3000.0,
         'created_at', %(start)s + n / 2 * interval '1 second',
         'card_token', 'card-' || mod(n, 400), 'terminal_id', 'terminal-' || mod(n, 300),
-        'status', CASE mod(n, 50) WHEN 1 THEN 'open' ELSE 'closed' END
+        'merchant_id', 'merchant-' || mod(n, 300),
+        'assignee', CASE mod(n, 50) WHEN 3 THEN NULL ELSE 'analyst-' || mod(n, 200) END,
+        'snoozed_until', CASE mod(n, 50) WHEN 5 THEN now() + interval '1 day' END,
+        'status', CASE mod(n, 50) WHEN 1 THEN 'open' ELSE 'closed' END,
+        'outcome', CASE mod(n, 50) WHEN 1 THEN NULL WHEN 2 THEN 'unclear' ELSE 'genuine' END
+    """,
+    "alert_comment": """
+        'comment_id', 10 + n,
+        'alert_id', (ARRAY(SELECT alert_id FROM alert ORDER BY 1 LIMIT 100))[1 + mod(n, 100)]
     """,
     "dead_letter": """
         'id', 10 + n, 'offset', n, 'reason', 'reason-' || mod(n, 300),
@@ -76,13 +85,15 @@ VARIED: dict[str, str] = {
     "promotion": "'promotion_id', 10 + n",
 }
 
-NUMBERED = ("dead_letter", "promotion")  # by the database
+FIRST = UUID(int=0)
+NUMBERED = ("alert_comment", "dead_letter", "promotion")  # by the database
 
 
 @pytest.fixture
 def filled(conn: Conn) -> Iterator[Conn]:
     put_score(conn, "first", 0)
-    put_alert(conn, 0)
+    put_alert(conn, 0, alert_id=FIRST)
+    put_comment(conn, FIRST)
     put_dead_letter(conn, 0)
     put_metric(conn, "metric", 0, 0.5)
     put_version(conn, "first", 0)
@@ -169,6 +180,63 @@ READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
     "open alerts by score, a next page": (
         a_page(AlertFilter(status="open"), order="score", after=BY_SCORE),
         "alert_status_score",
+    ),
+    "alerts of a middling score": (
+        a_page(AlertFilter(min_score=0.4, max_score=0.6), order="score"),
+        "alert_score",
+    ),
+    "low alerts, newest first": (a_page(AlertFilter(max_score=0.4)), "alert_newest"),
+    "a merchant's alerts": (a_page(AlertFilter(merchant_id="merchant-3")), "alert_of_merchant"),
+    "a merchant's alerts, a next page": (
+        a_page(AlertFilter(merchant_id="merchant-3"), after=NEWEST),
+        "alert_of_merchant",
+    ),
+    "an analyst's alerts": (a_page(AlertFilter(assignee="analyst-7")), "alert_of_assignee"),
+    "an analyst's alerts, a next page": (
+        a_page(AlertFilter(assignee="analyst-7"), after=NEWEST),
+        "alert_of_assignee",
+    ),
+    "nobody's alerts": (a_page(AlertFilter(unassigned=True)), "alert_unassigned"),
+    "nobody's alerts, a next page": (
+        a_page(AlertFilter(unassigned=True), after=NEWEST),
+        "alert_unassigned",
+    ),
+    "somebody's alerts": (a_page(AlertFilter(unassigned=False)), "alert_newest"),
+    "alerts of an outcome": (a_page(AlertFilter(outcome="unclear")), "alert_of_outcome"),
+    "alerts of an outcome, a next page": (
+        a_page(AlertFilter(outcome="unclear"), after=NEWEST),
+        "alert_of_outcome",
+    ),
+    "snoozed alerts": (a_page(AlertFilter(snoozed=True)), "alert_snoozed"),
+    "snoozed alerts, a next page": (
+        a_page(AlertFilter(snoozed=True), after=NEWEST),
+        "alert_snoozed",
+    ),
+    "alerts that are not snoozed": (a_page(AlertFilter(snoozed=False)), "alert_newest"),
+    "open alerts that are not snoozed": (
+        a_page(AlertFilter(status="open", snoozed=False)),
+        "alert_status",
+    ),
+    "alerts of a reason": (a_page(AlertFilter(reason="terminal_fraud_7d")), "alert_newest"),
+    "alerts of a reason, a next page": (
+        a_page(AlertFilter(reason="terminal_fraud_7d"), after=NEWEST),
+        "alert_newest",
+    ),
+    "a card's alerts of a reason": (
+        a_page(AlertFilter(card_token="card-3", reason="terminal_fraud_7d")),
+        "alert_of_card",
+    ),
+    "alerts of amounts": (
+        a_page(AlertFilter(min_amount_minor=1, max_amount_minor=10**6)),
+        "alert_newest",
+    ),
+    "comments of an alert": (
+        lambda conn: alert_work.comments(conn, FIRST, limit=20),
+        "alert_comment_of_alert",
+    ),
+    "comments of an alert, a next page": (
+        lambda conn: alert_work.comments(conn, FIRST, limit=20, after=1000),
+        "alert_comment_of_alert",
     ),
     "decisions": (some_decisions(DecisionFilter()), "score_event_time"),
     "decisions, a next page": (

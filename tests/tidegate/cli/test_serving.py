@@ -1,0 +1,68 @@
+"""`tidegate api` as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+API = "from tidegate.cli import main; main()"
+ROOT = Path(__file__).parents[3]
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+# Ctrl-C is told as shells do.
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_and_its_embedded_database(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    port = free_port()
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "from tidegate.cli import main; main()",
+                "api",
+                "--port",
+                f"{port}",
+            ],
+            env=os.environ | {"TIDEGATE_DATA_DIR": str(tmp_path)},
+            cwd=ROOT,
+            stdout=said,
+            stderr=said,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not ready(port):
+            assert process.poll() is None, (tmp_path / "said").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        (running,) = tmp_path.rglob("postmaster.pid")
+        process.send_signal(number)
+        assert process.wait(30) == code, (tmp_path / "said").read_text()
+    finally:
+        process.kill()
+    assert not running.exists()  # PostgreSQL takes it away when it has ended well
+    assert "Traceback" not in (tmp_path / "said").read_text()
+
+
+def ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
