@@ -21,8 +21,8 @@ from tidegate.settings import Kafka, Settings
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serves until SIGINT or SIGTERM. A database that is set may be away at the start; /readyz then
     says so."""
-    # uvicorn raises the signal that ended it once more. By default that would end the process on the
-    # spot, and leave an embedded database running.
+    # uvicorn raises the signal that ended it once more. By default that would end the process on
+    # the spot, and leave an embedded database running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     kafka = settings.kafka if settings.kafka.brokers else None
     if settings.storage.database_url is not None:
