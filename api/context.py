@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
+from psycopg.errors import InsufficientPrivilege
 from psycopg_pool import ConnectionPool
 
 from api.figures import Figures
@@ -35,10 +36,14 @@ class Context:
     @contextmanager
     def writing(self) -> Iterator[Conn]:
         """A connection in a transaction that may write, committed at the end; the only way to
-        change anything from here."""
-        with self.pool.connection() as conn:
-            conn.execute(_WRITE)
-            yield conn
+        change anything from here. Raises HTTPException where the database lets the API only
+        read."""
+        try:
+            with self.pool.connection() as conn:
+                conn.execute(_WRITE)
+                yield conn
+        except InsufficientPrivilege as ex:
+            raise HTTPException(403, "the database role of the API may only read") from ex
 
 
 def _context(request: Request) -> Context:

@@ -21,8 +21,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from bench.given import Given
 from bench.report import Report, figure, say
 from dataflows.evaluate import Scored, evaluate
-from models.learner import Additive
-from models.roster import challengers
+from models.roster import HANDBOOK
 from tidegate.readers import TransactionFile
 from tidegate.schema import DAY, Bools, Ints, Texts, to_micros
 
@@ -46,9 +45,7 @@ def bench(given: Given) -> Report:
     card = np.array([cards[name] for name in scored.transaction_id], dtype=object)
     auc, ap, cp = judge(scored, card, _day(START))
     say("  again with the book's features alone")
-    (fifteen,) = challengers(["book"])
-    assert isinstance(fifteen, Additive)
-    fewer = evaluate([given.data], delay_days=DELAY_DAYS, champion=fifteen)
+    fewer = evaluate([given.data], delay_days=DELAY_DAYS, champion=HANDBOOK)
     few_auc, few_ap, few_cp = judge(fewer, card, _day(START))
     figures = [
         figure("area under the ROC curve", [auc], ""),

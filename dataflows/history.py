@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 from dataflows.link import Link
 from dataflows.messages import Marks
@@ -43,61 +44,32 @@ class DatabaseHistory:
         self._closed = threading.Event()
         self._link = Link(url, "tidegate-history", self._closed)
         self._thread = ThreadPoolExecutor(1, "tidegate-history")
-        self._durable = -1
-        self._asked: Future[dict[str, int]] | None = None
-        self._asked_at = 0.0
-        self._marks: Marks = {}
-        self._marks_asked: Future[dict[tuple[str, int], int]] | None = None
-        self._marks_asked_at = 0.0
+        self._durable = _Polled(partial(self._ask, self._read_durable), _POLL, -1)
+        self._marks = _Polled[Marks](partial(self._ask, self._read_marks), _MARKS_POLL, {})
         self._promotes = promotes
-        self._serving: str | None = None
-        self._serving_asked: Future[str] | None = None
-        self._serving_asked_at = 0.0
+        self._serving: _Polled[str] | None = None
 
     def durable(self) -> int:
         """The last step of which everything was durable when last looked; looks again for the
         next time."""
-        if self._asked is None:
-            if time.monotonic() - self._asked_at >= _POLL:
-                self._asked = self._ask(progress.read)
-        elif self._asked.done():
-            stored = self._asked.result()
-            self._durable = min(stored.get(name, -1) for name in self._partitions)
-            self._asked, self._asked_at = None, time.monotonic()
-        return self._durable
+        return self._durable.newest()
 
     def marks(self) -> Marks:
         """How far the messages of Kafka's partitions were stored by this generation when last
         looked; looks again for the next time."""
-        if self._marks_asked is None:
-            if time.monotonic() - self._marks_asked_at >= _MARKS_POLL:
-                self._marks_asked = self._ask(
-                    lambda conn: progress.read_marks(conn, self._generation)
-                )
-        elif self._marks_asked.done():
-            self._marks = self._marks_asked.result()
-            self._marks_asked, self._marks_asked_at = None, time.monotonic()
-        return self._marks
+        return self._marks.newest()
 
     def serving(self) -> str:
         """The model that is to serve when last looked; looks again for the next time. Waits for
         the first answer: what is scored by another model until it comes is not taken back."""
         if self._serving is None:
-            self._serving = self._ask(self._who_serves).result()
-        elif self._serving_asked is None:
-            if time.monotonic() - self._serving_asked_at >= _SERVING_POLL:
-                self._serving_asked = self._ask(self._who_serves)
-        elif self._serving_asked.done():
-            serving = self._serving_asked.result()
-            if serving != self._serving:
-                log.warning("another model serves", extra={"now": serving, "was": self._serving})
-            self._serving = serving
-            self._serving_asked, self._serving_asked_at = None, time.monotonic()
-        return self._serving
-
-    def _who_serves(self, conn: Conn) -> str:
-        self._promotes(conn)
-        return promotions.serving(conn)
+            ask = partial(self._ask, self._read_serving)
+            self._serving = _Polled(ask, _SERVING_POLL, ask().result())
+        before = self._serving.last
+        serving = self._serving.newest()
+        if serving != before:
+            log.warning("another model serves", extra={"now": serving, "was": before})
+        return serving
 
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until (microseconds), by event time and id."""
@@ -118,5 +90,38 @@ class DatabaseHistory:
         self._thread.shutdown(cancel_futures=True)
         self._link.close()
 
+    def _read_durable(self, conn: Conn) -> int:
+        stored = progress.read(conn)
+        return min(stored.get(name, -1) for name in self._partitions)
+
+    def _read_marks(self, conn: Conn) -> Marks:
+        return progress.read_marks(conn, self._generation)
+
+    def _read_serving(self, conn: Conn) -> str:
+        self._promotes(conn)
+        return promotions.serving(conn)
+
     def _ask(self, job: Callable[[Conn], T]) -> Future[T]:
         return self._thread.submit(self._link.work, job)
+
+
+class _Polled(Generic[T]):
+    """The last answer to a question that is asked again, in the background, as long as somebody
+    wants to know: `every` seconds after the answer before, at the earliest."""
+
+    def __init__(self, ask: Callable[[], Future[T]], every: float, first: T) -> None:
+        self.last = first
+        self._ask = ask
+        self._every = every
+        self._asked: Future[T] | None = None
+        self._answered_at = 0.0
+
+    def newest(self) -> T:
+        """The last answer; sees to the next one."""
+        if self._asked is None:
+            if time.monotonic() - self._answered_at >= self._every:
+                self._asked = self._ask()
+        elif self._asked.done():
+            self.last = self._asked.result()
+            self._asked, self._answered_at = None, time.monotonic()
+        return self.last

@@ -17,15 +17,14 @@ import numpy as np
 from dataflows.lockstep import Lockstep
 from dataflows.messages import Lesson, Outcome, Release
 from dataflows.steps import Emitted, Remembering
-from models.learner import CHAMPION, Additive, Learner
-from models.outside import SUSPENDED, OutsideLearner
+from models.learner import Additive, Learner
+from models.outside import OutsideLearner
 from models.pickled import NotOurs
 from models.portable import pack, unpack
 from models.roster import Challenger
-from models.trial import PREFIX
 from models.watch import DRIFT
 from tidegate import metrics
-from tidegate.schema import Examples, Metric, ModelVersion
+from tidegate.schema import CHAMPION, SUSPENDED, TRIAL, Examples, Metric, ModelVersion
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ _SHOWN = {
     "card_precision_100_7d": metrics.MODEL_CARD_PRECISION,
     "log_loss_7d": metrics.MODEL_LOG_LOSS,
     "calibration_7d": metrics.MODEL_CALIBRATION,
-    f"{PREFIX}average_precision_7d": metrics.MODEL_TRIAL_AVERAGE_PRECISION,
+    f"{TRIAL}average_precision_7d": metrics.MODEL_TRIAL_AVERAGE_PRECISION,
 }
 
 
@@ -59,9 +58,14 @@ class _ModelStep(Remembering[Lesson, Release | Outcome]):
     """A model that learns; what it gives for each lesson."""
 
     def __init__(self) -> None:
+        self._steps: Lockstep[Lesson] = Lockstep(1)
         self._served = False  # the last step
 
-    def _taught(self, learner: Teachable, lesson: Lesson) -> Iterable[Release | Outcome]:
+    def _taught(self, learner: Teachable, values: list[Lesson]) -> Emitted[Release | Outcome]:
+        lessons = self._steps.whole(values)
+        return [sent for (lesson,) in lessons for sent in self._step(learner, lesson)], False
+
+    def _step(self, learner: Teachable, lesson: Lesson) -> Iterable[Release | Outcome]:
         changed = learner.learn(lesson.examples, lesson.now)
         serves = lesson.model == lesson.serving
         if serves:
@@ -72,7 +76,7 @@ class _ModelStep(Remembering[Lesson, Release | Outcome]):
         for metric in measured:
             _show(metric)
         # The champion's outcomes say how far all of it has come; others only bring metrics.
-        if measured or lesson.model == CHAMPION.name:
+        if measured or lesson.model == CHAMPION:
             yield Outcome(lesson.number, metrics=measured)
 
 
@@ -83,7 +87,6 @@ class LearnStep(_ModelStep):
         super().__init__()
         if state is None:
             self._learner = Learner(of, tried=tried)
-            self._steps: Lockstep[Lesson] = Lockstep(1)
         else:
             arrays = unpack("learn", VERSION, state)
             self._learner = Learner.load(arrays["learner"].tobytes(), of, tried=tried)
@@ -94,11 +97,7 @@ class LearnStep(_ModelStep):
     def on_batch(self, values: list[Lesson]) -> Emitted[Release | Outcome]:
         """An `Outcome` of each step for the sink, and a `Release` for the scoring shards of each
         step that it serves."""
-        return [
-            sent
-            for (lesson,) in self._steps.whole(values)
-            for sent in self._taught(self._learner, lesson)
-        ], False
+        return self._taught(self._learner, values)
 
     def dump(self) -> bytes:
         """The learner and the next step's number."""
@@ -119,7 +118,6 @@ class ChallengeStep(_ModelStep):
         self._state = state  # until the first lesson, so that one that is off costs nothing
         self._roster = {challenger.name: challenger for challenger in roster}
         self._learner: Learner | OutsideLearner | None = None
-        self._steps: Lockstep[Lesson] = Lockstep(1)
 
     def on_batch(self, values: list[Lesson]) -> Emitted[Release | Outcome]:
         """As of the champion, but outcomes only where there is something to tell."""
@@ -127,12 +125,7 @@ class ChallengeStep(_ModelStep):
             first = min(values, key=lambda lesson: lesson.number)
             self._learner = self._begin(self._roster[first.model])
             self._steps = Lockstep(1, first.number)
-        learner = self._learner
-        return [
-            sent
-            for (lesson,) in self._steps.whole(values)
-            for sent in self._taught(learner, lesson)
-        ], False
+        return self._taught(self._learner, values)
 
     def _begin(self, of: Challenger) -> Learner | OutsideLearner:
         state, self._state = self._state, None

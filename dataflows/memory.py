@@ -9,8 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from dataflows.messages import Marks, Outcome, nothing_served, order_of
-from models.learner import CHAMPION
-from tidegate.schema import Decision, Decisions, Metric, Served
+from tidegate.schema import CHAMPION, Decision, Decisions, Metric, Served
 
 
 class MemoryStore:
@@ -61,7 +60,7 @@ class MemoryStore:
 
     def serving(self) -> str:
         """The model to score with: nobody promotes another here."""
-        return CHAMPION.name
+        return CHAMPION
 
     def between(self, after: int, until: int) -> Future[Served]:
         """Payments with after < event time <= until, by event time and id."""

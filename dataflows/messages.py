@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from models.learner import CHAMPION
 from tidegate.schema import (
+    CHAMPION,
     Batch,
     Columns,
     DeadLetters,
@@ -101,7 +101,7 @@ class Step:
     labels: Labels | None = None
     dead: DeadLetters | None = None
     marks: Marks = field(default_factory=dict)
-    serving: str = CHAMPION.name
+    serving: str = CHAMPION
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +148,8 @@ class Lesson:
     number: int
     now: int
     examples: Examples
-    model: str = CHAMPION.name  # that is to learn it
-    serving: str = CHAMPION.name
+    model: str = CHAMPION  # that is to learn it
+    serving: str = CHAMPION
 
 
 @dataclass(frozen=True, slots=True)

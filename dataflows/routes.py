@@ -19,10 +19,9 @@ from dataflows.messages import (
     no_examples,
 )
 from dataflows.store import FACTS, LEARNING
-from models.learner import CHAMPION
-from tidegate.schema import Examples, Texts, View
+from tidegate.schema import CHAMPION, Examples, Texts, View
 
-LEARNER = CHAMPION.name
+LEARNER = CHAMPION
 
 
 class Routes:
@@ -70,7 +69,7 @@ class Routes:
 
     def lessons(self, step: Step) -> tuple[str, Lesson]:
         """What the champion gets of a step."""
-        return LEARNER, _lesson(step, CHAMPION.name)
+        return LEARNER, _lesson(step, CHAMPION)
 
     def challenges(self, step: Step) -> Iterable[tuple[str, Lesson]]:
         """The same for every challenger."""

@@ -208,8 +208,8 @@ def work(
         index=index,
     )
     with ExitStack() as opened:
-        history = DatabaseHistory(url, partitions(keys), generation, _promotes(given))
-        opened.callback(history.close)
+        read = DatabaseHistory(url, partitions(keys), generation, _promotes(given))
+        history = opened.enter_context(closing(read))
         publisher = None if kafka is None else opened.enter_context(closing(Publisher(kafka)))
         writer = opened.enter_context(closing(DatabaseWriter(url, generation, stored, publisher)))
         if publisher is not None:

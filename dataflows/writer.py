@@ -53,7 +53,6 @@ class DatabaseWriter:
         self._queue: deque[tuple[str, Outcome]] = deque()
         self._queued_rows = 0
         self._last: dict[str, int] = {}  # the last step taken for each partition
-        self._stored: dict[str, int] = {}  # the last one stored
         self._taken = 0  # outcomes so far
         self._done = 0  # of them, those that are stored and handed to the publisher
         self._used: dict[str, int] = {}  # what the last transaction noted of versions' use
@@ -66,7 +65,7 @@ class DatabaseWriter:
         `progress.Fenced`."""
         self._begin.work(lambda conn: progress.begin(conn, self._generation, partition, sequence))
         with self._changed:
-            self._last[partition] = self._stored[partition] = -1 if sequence is None else sequence
+            self._last[partition] = -1 if sequence is None else sequence
 
     def write(self, partition: str, outcomes: list[Outcome]) -> None:
         """Queues outcomes; blocks while the queue is full. Raises what stopped the writer."""
@@ -122,7 +121,6 @@ class DatabaseWriter:
             while taken := self._next():
                 standing = self._link.work(lambda conn, taken=taken: self._store(conn, taken))  # type: ignore[misc]
                 outcomes = [outcome for _, outcome in taken]
-                self._stored |= self._sequences(taken)
                 self._used = _used(outcomes)
                 self._on_stored(outcomes)
                 if self._publisher is not None:
@@ -146,18 +144,10 @@ class DatabaseWriter:
                 rows += _rows(taken[-1][1])
             return taken
 
-    def _sequences(self, taken: list[tuple[str, Outcome]]) -> dict[str, int]:
-        """The last step of each partition once these are stored."""
-        last: dict[str, int] = {}
-        for partition, outcome in taken:
-            before = last.get(partition, self._stored.get(partition, outcome.number))
-            last[partition] = max(outcome.number, before)
-        return last
-
     def _store(self, conn: Conn, taken: list[tuple[str, Outcome]]) -> Standing:
         """Stores the outcomes; gives the decisions that stand in place of theirs, and those of
         repeats, where there is somebody to tell."""
-        progress.advance(conn, self._generation, self._sequences(taken))
+        progress.advance(conn, self._generation, _sequences(taken))
         outcomes = [outcome for _, outcome in taken]
         versions = {o.version.version: o.version for o in outcomes if o.version is not None}
         for version in versions.values():
@@ -191,6 +181,11 @@ class DatabaseWriter:
         times = [at for _, times in asked for at in times.tolist()]
         rows = decisions.standing(conn, ids, times)
         return {place: Stored(*row) for place, row in rows.items()}
+
+
+def _sequences(taken: list[tuple[str, Outcome]]) -> dict[str, int]:
+    """The last step of each partition."""
+    return dict(sorted((partition, outcome.number) for partition, outcome in taken))
 
 
 def _publish(publisher: Publisher, outcomes: Sequence[Outcome], standing: Standing) -> None:

@@ -17,7 +17,8 @@ from models.published import ONE, Published
 from models.sampling import sample
 from models.trial import Trial
 from models.watch import Watch
-from tidegate.schema import DAY, Bools, Examples, Metric, ModelVersion, View
+from tidegate import schema
+from tidegate.schema import DAY, Examples, Metric, ModelVersion
 
 BATCH = 256  # rows a step of learning takes at most; larger ones cost precision
 
@@ -34,7 +35,7 @@ class Additive:
     rate: float = 0.05
 
 
-CHAMPION = Additive("champion", "additive, all features; serves until another is promoted")
+CHAMPION = Additive(schema.CHAMPION, "additive, all features; serves until another is promoted")
 
 
 class Learner:
@@ -139,7 +140,7 @@ class Learner:
         return learner
 
     def _count(self, examples: Examples) -> None:
-        again: Bools = (examples.before != View.UNKNOWN) & (examples.before != examples.fraud)
+        again = examples.corrected
         frauds = int(examples.fraud.sum()) - int(examples.before[again].sum())
         self._known += len(examples) - int(again.sum()), frauds
         if self._watch is not None:

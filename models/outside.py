@@ -24,11 +24,9 @@ from models.portable import pack, unpack
 from models.published import ONE
 from models.sampling import SHARE, Sample, sample
 from models.trial import Trial
-from tidegate.schema import DAY, Examples, Features, Metric
+from tidegate.schema import DAY, SUSPENDED, Examples, Features, Metric
 
 VERSION = 1
-
-SUSPENDED = "suspended"  # the metric of one that was: what it took, of what it took too much
 
 _WARM = 500  # payments after which its time is judged
 _WEIGHED = 2_000  # payments between two looks at its size
@@ -106,10 +104,10 @@ class OutsideLearner:
 
     def dump(self) -> bytes:
         """The whole state; one that has become too large is suspended by it."""
-        content = b"" if self._excess is not None else self._weigh()
+        content = self._weigh()
         unit, took = self._excess or ("", 0.0)
         arrays: dict[str, npt.NDArray[Any]] = {
-            "model": np.frombuffer(b"" if unit else content, np.uint8),
+            "model": np.frombuffer(content, np.uint8),
             "counts": np.array([self._rows, self._weighed, self._measured, int(self._told)]),
             "spent": np.array([self._seconds, took]),
             "excess": np.frombuffer(unit.encode(), np.uint8),
@@ -166,10 +164,14 @@ class OutsideLearner:
             self._weigh()
 
     def _weigh(self) -> bytes:
+        """The model's state, nothing of one that is suspended, be it by this."""
+        if self._excess is not None:
+            return b""
         content = pickled(self._model)
         self._weighed = self._rows
         if len(content) > 1e6 * self._of.megabytes:
             self._suspend(_ROOM, len(content) / 1e6)
+            return b""
         return content
 
     def _suspend(self, unit: str, took: float) -> None:

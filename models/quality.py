@@ -16,7 +16,7 @@ import numpy.typing as npt
 from models.champion import served_probability
 from models.published import ONE
 from models.topcards import TopCards
-from tidegate.schema import DAY, Bools, Examples, Ints, Metric, View
+from tidegate.schema import DAY, Bools, Examples, Ints, Metric
 
 REVIEWED = 0.01  # share of payments that is taken to be looked at, for the recall
 _BINS = 2048
@@ -52,7 +52,7 @@ class Quality:
             return
         days = examples.event_time // DAY
         self._turn(int(days.max()))
-        again = (examples.before != View.UNKNOWN) & (examples.before != examples.fraud)
+        again = examples.corrected
         self._add(days, examples.fraud.astype(np.int64), examples.log_odds, examples.stands)
         self._add(
             days[again],

@@ -51,9 +51,11 @@ def _half_space() -> compose.Pipeline:
     return preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(n_trees=10, height=8, seed=7)
 
 
+HANDBOOK = Additive("book", "the champion with the handbook's fifteen features", bins=BOOK)
+
 CHALLENGERS: tuple[Challenger, ...] = (
     Additive("quick", "the champion with larger steps", rate=0.1),
-    Additive("book", "the champion with the handbook's fifteen features", bins=BOOK),
+    HANDBOOK,
     Outside("logistic", "scaled logistic regression", _logistic, NAMES, 400, 1),
     Outside("bagging", "leveraging bagging of Hoeffding trees", _bagging, _TELLING, 2000, 16),
     Outside("forest", "adaptive random forest", _forest, _TELLING, 2000, 16),

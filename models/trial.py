@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.quality import Quality
-from tidegate.schema import Examples, Ints, Metric, View
-
-PREFIX = "trial_"  # what the names of its metrics begin with
+from tidegate.schema import TRIAL, Examples, Ints, Metric
 
 
 class Trial:
@@ -28,27 +26,24 @@ class Trial:
     def count(self, sampled: Examples, log_odds: Ints) -> None:
         """Takes payments in with what the model says of each, in 1/ONE. Those that were counted
         with another outcome stay as they are: what was said of them then is not known."""
-        if not len(sampled):
-            return
-        again = (sampled.before != View.UNKNOWN) & (sampled.before != sampled.fraud)
-        new = np.flatnonzero(~again)
+        new = np.flatnonzero(~sampled.corrected)
         self._quality.count(replace(sampled, log_odds=log_odds).take(new))
 
     def metrics(self, name: str, at: int) -> list[Metric]:
         """As `Quality.metrics`, under names of their own."""
         found = self._quality.metrics(name, at)
-        return [replace(metric, metric=PREFIX + metric.metric) for metric in found]
+        return [replace(metric, metric=TRIAL + metric.metric) for metric in found]
 
     def dump(self) -> dict[str, npt.NDArray[Any]]:
         """The counts as plain arrays."""
-        return {PREFIX + name: array for name, array in self._quality.dump().items()}
+        return {TRIAL + name: array for name, array in self._quality.dump().items()}
 
     def load(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """What `dump` gave, among others; nothing of it where there was no trial yet."""
         own = {
-            name.removeprefix(PREFIX): array
+            name.removeprefix(TRIAL): array
             for name, array in arrays.items()
-            if name.startswith(PREFIX)
+            if name.startswith(TRIAL)
         }
         if own:
             self._quality.load(own)

@@ -28,6 +28,11 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+# Of the models, and of what is measured of them.
+CHAMPION = "champion"  # serves until another one is promoted
+TRIAL = "trial_"  # what the names of metrics of trials begin with
+SUSPENDED = "suspended"  # of a model that was: what it took, of what it took too much
+
 OPTIONAL_FIELDS = (
     "merchant_id",
     "customer_id",
@@ -211,6 +216,12 @@ class Examples(Columns):
     fraud: Bools
     weight: npt.NDArray[np.float32]
     stands: Ints
+
+    @property
+    def corrected(self) -> Bools:
+        """Which of them were held to be the other of genuine and fraud."""
+        corrected: Bools = (self.before != View.UNKNOWN) & (self.before != self.fraud)
+        return corrected
 
 
 @dataclass(frozen=True, slots=True)

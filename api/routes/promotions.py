@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
-import psycopg
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
@@ -68,8 +67,6 @@ def _changed(
         if by_name and isinstance(ex, UnknownModel):
             raise problems.missing("model") from ex  # which one is not repeated
         return problems.reply(409, str(ex))
-    except psycopg.errors.InsufficientPrivilege:
-        return problems.reply(403, "the database role of the API may only read")
     return PromotionReply.model_validate(done)
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -17,6 +18,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, sync_playwright
+from psycopg import sql
 
 import migrations
 from api import create_app
@@ -72,6 +74,20 @@ def client(serve: Serve, database: str) -> httpx.Client:
 def remade(conn: psycopg.Connection[Any]) -> Callable[..., tuple[int, str]]:
     """Stores decisions that can be made again, as `tests.remade.put_made`."""
     return partial(put_made, conn, put_versions(conn))
+
+
+@pytest.fixture
+def reader(conn: psycopg.Connection[Any]) -> Iterator[str]:
+    """The name of a role of the database that may read everything and write nothing."""
+    name = f"reader_{uuid4().hex}"
+    role = sql.Identifier(name)
+    conn.execute(sql.SQL("CREATE ROLE {}").format(role))
+    conn.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(role))
+    conn.commit()
+    yield name
+    conn.execute(sql.SQL("DROP OWNED BY {}").format(role))
+    conn.execute(sql.SQL("DROP ROLE {}").format(role))
+    conn.commit()
 
 
 CHROMIUM = "/usr/bin/chromium"

@@ -235,14 +235,10 @@ def test_a_comment_may_be_as_long_as_the_database_takes(client, path):
 
 
 def test_with_a_role_that_may_only_read_it_is_403_and_a_few_grants_are_enough(
-    serve, database, path, conn
+    serve, database, path, conn, reader
 ):
-    name = f"reader_{uuid4().hex}"
-    role = sql.Identifier(name)
-    conn.execute(sql.SQL("CREATE ROLE {}").format(role))
-    conn.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(role))
-    conn.commit()
-    api = serve(make_conninfo(database, options=f"-c role={name}"))
+    role = sql.Identifier(reader)
+    api = serve(make_conninfo(database, options=f"-c role={reader}"))
     assert_problem(patch(api, path, {"assignee": "ann"}), 403, "may only read")
     answer = api.post(f"{path}/comments", json={"text": "x"})
     assert_problem(answer, 403, "may only read")
@@ -253,6 +249,3 @@ def test_with_a_role_that_may_only_read_it_is_403_and_a_few_grants_are_enough(
     conn.commit()
     assert patch(api, path, {"assignee": "ann"}).status_code == 200
     assert api.post(f"{path}/comments", json={"text": "x"}).status_code == 201
-    conn.execute(sql.SQL("DROP OWNED BY {}").format(role))
-    conn.execute(sql.SQL("DROP ROLE {}").format(role))
-    conn.commit()

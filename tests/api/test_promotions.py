@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -142,19 +140,12 @@ def test_promotions_come_newest_first_in_pages(client, running):
 
 
 def test_with_a_role_that_may_only_read_it_is_403_and_two_grants_are_enough(
-    serve, database, running
+    serve, database, running, reader
 ):
-    name = f"reader_{uuid4().hex}"
-    role = sql.Identifier(name)
-    running.execute(sql.SQL("CREATE ROLE {}").format(role))
-    running.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(role))
-    running.commit()
-    api = serve(make_conninfo(database, options=f"-c role={name}"))
+    role = sql.Identifier(reader)
+    api = serve(make_conninfo(database, options=f"-c role={reader}"))
     assert_problem(api.post(path("quick"), json={}), 403, "may only read")
     running.execute(sql.SQL("GRANT INSERT ON promotion, audit TO {}").format(role))
     running.commit()
     assert api.post(path("quick"), json={}).status_code == 200
     assert api.post(BACK, json={}).status_code == 200
-    running.execute(sql.SQL("DROP OWNED BY {}").format(role))
-    running.execute(sql.SQL("DROP ROLE {}").format(role))
-    running.commit()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -185,21 +184,14 @@ def test_a_session_that_has_replayed_only_reads_again(serve, database, conn, kaf
 
 
 def test_with_a_role_that_may_only_read_it_is_403_and_two_grants_are_enough(
-    serve, database, conn, kafka
+    serve, database, conn, kafka, reader
 ):
     letter = letter_of(conn, write(kafka, kafka.topics.transactions))
-    name = f"reader_{uuid4().hex}"
-    role = sql.Identifier(name)
-    conn.execute(sql.SQL("CREATE ROLE {}").format(role))
-    conn.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(role))
-    conn.commit()
-    api = serve(make_conninfo(database, options=f"-c role={name}"), kafka=kafka)
+    role = sql.Identifier(reader)
+    api = serve(make_conninfo(database, options=f"-c role={reader}"), kafka=kafka)
     assert_problem(api.post(path(letter.id), json={}), 403, "may only read")
     assert len(messages(kafka, letter.topic)) == 1
     conn.execute(sql.SQL("GRANT UPDATE (replayed_at) ON dead_letter TO {}").format(role))
     conn.execute(sql.SQL("GRANT INSERT ON audit TO {}").format(role))
     conn.commit()
     assert api.post(path(letter.id), json={}).status_code == 202
-    conn.execute(sql.SQL("DROP OWNED BY {}").format(role))
-    conn.execute(sql.SQL("DROP ROLE {}").format(role))
-    conn.commit()

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from dataflows.evaluate import NoLabels, Scored, evaluate
-from models.learner import Additive
 from models.policy import Policy
-from models.roster import challengers
+from models.roster import HANDBOOK
 from tests.dataflows.streams import START, frauds, labels, payments, simulated, write, write_history
 from tidegate.readers import UnreadableFile
 from tidegate.schema import DAY, HOUR, Batch
@@ -104,9 +103,7 @@ def test_a_model_of_some_features_alone_is_scored_and_explained_by_them(
     batch, fraud = world
     known = fraud | set(batch.transaction_id[::3])  # so many that some payments are flagged
     history = write_history(tmp_path / "h.parquet", write(tmp_path, batch, labels([]))[0], known)
-    (book,) = challengers(["book"])
-    assert isinstance(book, Additive)
-    some = evaluate([history], delay_days=DELAY, champion=book)
+    some = evaluate([history], delay_days=DELAY, champion=HANDBOOK)
     every = evaluate([history], delay_days=DELAY)
     assert some.transaction_id.tolist() == every.transaction_id.tolist()
     assert (some.log_odds != every.log_odds).any()

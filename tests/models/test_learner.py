@@ -18,9 +18,8 @@ from models.portable import BadState, pack, unpack
 from models.published import ONE
 from models.quality import Quality
 from models.sampling import sample
-from models.trial import PREFIX
 from tests.models.rows import scored
-from tidegate.schema import DAY, HOUR, Examples, Metric, View
+from tidegate.schema import DAY, HOUR, TRIAL, Examples, Metric, View
 
 NOW = 17_000 * DAY
 
@@ -50,7 +49,7 @@ def test_the_quality_of_the_first_batch_is_that_of_the_scores_that_were_served()
 
 def served(learner: Learner) -> list[Metric]:
     """What it tells of the scores that were served."""
-    return [m for m in learner.measure(NOW) if not m.metric.startswith(PREFIX)]
+    return [m for m in learner.measure(NOW) if not m.metric.startswith(TRIAL)]
 
 
 def test_batches_are_cut_by_count() -> None:
@@ -172,8 +171,8 @@ def test_a_trial_asks_the_model_before_it_learns_each_batch() -> None:
         by_hand.count(replace(drawn.examples, log_odds=odds))
         learner.learn(given_, NOW + day * DAY)
     at = NOW + 3 * DAY
-    expected = [replace(m, metric=PREFIX + m.metric) for m in by_hand.metrics("champion", at)]
-    assert [m for m in learner.measure(at) if m.metric.startswith(PREFIX)] == expected != []
+    expected = [replace(m, metric=TRIAL + m.metric) for m in by_hand.metrics("champion", at)]
+    assert [m for m in learner.measure(at) if m.metric.startswith(TRIAL)] == expected != []
 
 
 def test_a_trial_leaves_a_correction_alone() -> None:
@@ -184,7 +183,7 @@ def test_a_trial_leaves_a_correction_alone() -> None:
     learner.learn(corrected, NOW)
     other.learn(first, NOW)
     tried = [
-        {m.metric: m for m in of.measure(NOW) if m.metric.startswith(PREFIX)}
+        {m.metric: m for m in of.measure(NOW) if m.metric.startswith(TRIAL)}
         for of in (learner, other)
     ]
     assert tried[0] == tried[1] != {}
@@ -193,7 +192,7 @@ def test_a_trial_leaves_a_correction_alone() -> None:
 def test_what_serves_gives_its_name_to_what_was_served() -> None:
     learner = Learner()
     learner.learn(lessons(300), NOW)
-    names = {(m.name, m.metric.startswith(PREFIX)) for m in learner.measure(NOW, "quick")}
+    names = {(m.name, m.metric.startswith(TRIAL)) for m in learner.measure(NOW, "quick")}
     assert names == {("quick", False), ("champion", True)}
 
 
@@ -202,7 +201,7 @@ def test_a_challenger_watches_nothing_and_learns_the_same() -> None:
     for learner in (champion, challenger):
         learner.learn(lessons(600), NOW)
     assert challenger.model_version() == champion.model_version()
-    tried = [m for m in champion.measure(NOW) if m.metric.startswith(PREFIX)]
+    tried = [m for m in champion.measure(NOW) if m.metric.startswith(TRIAL)]
     assert challenger.measure(NOW) == tried != []
     again = Learner.load(challenger.dump(), watches=False)
     assert again.dump() == challenger.dump()
@@ -212,7 +211,7 @@ def test_what_an_earlier_release_saved_is_gone_on_from() -> None:
     learner = Learner()
     learner.learn(lessons(300), NOW)
     arrays = unpack("learner", 1, learner.dump())
-    before = {name: a for name, a in arrays.items() if name != "known" and PREFIX not in name}
+    before = {name: a for name, a in arrays.items() if name != "known" and TRIAL not in name}
     again = Learner.load(pack("learner", 1, before))
     assert again.model_version() == learner.model_version()
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from models.features import COLUMN, WIDTH
-from models.outside import SUSPENDED, Outside, OutsideLearner
+from models.outside import Outside, OutsideLearner
 from models.pickled import NotOurs, pickled, unpickled
 from models.portable import BadState, pack, unpack
 from models.roster import ALL, CHALLENGERS, challengers
 from tests.models.rows import scored
-from tidegate.schema import DAY, Examples, Metric, texts
+from tidegate.schema import DAY, SUSPENDED, Examples, Metric, texts
 
 NOW = 17_000 * DAY
 OUTSIDE = [challenger for challenger in CHALLENGERS if isinstance(challenger, Outside)]

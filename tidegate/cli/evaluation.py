@@ -13,14 +13,15 @@ import typer
 
 from dataflows.evaluate import Scored
 from dataflows.evaluate import evaluate as evaluate_history
-from models.learner import CHAMPION, Additive
+from models.learner import CHAMPION
 from models.quality import average_precision
-from models.roster import challengers
+from models.roster import HANDBOOK, challengers
 from tidegate.cli.progress import bar
 from tidegate.readers import TransactionFile
-from tidegate.schema import DAY, Ints, to_datetime
+from tidegate.schema import DAY, SUSPENDED, TRIAL, Ints, to_datetime
 
 _WEEK = 7 * DAY
+_FEATURES = {"all": CHAMPION, "book": HANDBOOK}
 
 
 def evaluate(
@@ -40,7 +41,7 @@ def evaluate(
             files,
             delay_days=delay_days,
             currency=currency,
-            champion=_of(features),
+            champion=_FEATURES[features],
             challengers=challengers(beside),
             on_rows=advance,
         )
@@ -62,17 +63,9 @@ def evaluate(
             typer.echo(json.dumps({"model": name, **_trial(scored, name)}))
 
 
-def _of(features: str) -> Additive:
-    if features != "book":
-        return CHAMPION
-    (book,) = challengers([features])
-    assert isinstance(book, Additive)
-    return book
-
-
 def _trial(scored: Scored, name: str) -> dict[str, object]:
     """What a model's trial came to, as far as there is something to say of it."""
-    wanted = ("trial_average_precision", "trial_average_precision_7d", "suspended")
+    wanted = (f"{TRIAL}average_precision", f"{TRIAL}average_precision_7d", SUSPENDED)
     found = [(metric, scored.metrics.get((name, metric))) for metric in wanted]
     return {metric: round(point.value, 4) for metric, point in found if point is not None}
 

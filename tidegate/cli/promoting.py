@@ -12,6 +12,7 @@ import typer
 from tidegate.cli import tables
 from tidegate.cli.database import at_head
 from tidegate.cli.given import actor
+from tidegate.schema import CHAMPION
 from tidegate.settings import Settings
 from tidegate.store import promotions
 from tidegate.store.connection import Conn, connect
@@ -61,7 +62,7 @@ def history(settings: Settings, limit: int, *, as_json: bool) -> None:
     elif shown:
         tables.show([_HISTORY, *map(_promotion, shown)], whole=_HISTORY[:-1])
     else:
-        typer.echo(f"no promotions: {promotions.CHAMPION} serves", err=True)
+        typer.echo(f"no promotions: {CHAMPION} serves", err=True)
     if len(found) > limit:
         typer.echo(f"there are older ones: --limit {limit} was reached", err=True)
 

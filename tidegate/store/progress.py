@@ -45,7 +45,7 @@ FOR UPDATE
 
 ADVANCE = """
 UPDATE sink_progress AS p
-SET sequence = n.sequence, updated_at = now()
+SET sequence = greatest(p.sequence, n.sequence), updated_at = now()
 FROM unnest(%(partitions)s::text[], %(sequences)s::bigint[]) AS n (partition, sequence)
 WHERE p.partition = n.partition
 """
@@ -109,7 +109,8 @@ def begin(conn: Conn, generation: int, partition: str, snapshot_sequence: int | 
 
 
 def advance(conn: Conn, generation: int, sequences: Mapping[str, int]) -> None:
-    """Sets the sequence of each partition, in the transaction of the rows that it counts.
+    """Sets the sequence of each partition, in the transaction of the rows that it counts. What
+    comes behind its step, as a challenger's metrics may, sets no partition back.
 
     Raises Fenced when any of them belongs to another generation, or was never begun; the caller
     then rolls back and stops.

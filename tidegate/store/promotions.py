@@ -15,16 +15,15 @@ from operator import itemgetter
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 
+from tidegate.schema import CHAMPION, SUSPENDED, TRIAL
 from tidegate.store.connection import Conn
 from tidegate.store.stats import FINITE, Point
 
-CHAMPION = "champion"  # serves until another one is promoted
 AUTOMATIC_ACTOR = "tidegate"
 
 # How good a model is over the payments of the last seven days, as if each of them had served.
-AVERAGE_PRECISION = "trial_average_precision_7d"
-FRAUDS = "trial_frauds_7d"
-SUSPENDED = "suspended"
+AVERAGE_PRECISION = f"{TRIAL}average_precision_7d"
+FRAUDS = f"{TRIAL}frauds_7d"
 
 # Event time between two promotions, if the second is automatic: the figures of seven days then
 # rest on other payments than those that the first one was judged by.
@@ -228,9 +227,7 @@ def serving(conn: Conn) -> str:
     return CHAMPION if row is None else str(row[0])
 
 
-def promote(
-    conn: Conn, model: str, *, actor: str, reason: str = "", automatic: bool = False
-) -> Promotion:
+def promote(conn: Conn, model: str, *, actor: str, reason: str = "") -> Promotion:
     """Makes the model serve, and writes the audit.
 
     Must run in a transaction, which the caller commits; others who would promote wait for its end.
@@ -242,9 +239,7 @@ def promote(
     if model == before:
         raise ServesAlready(f"{model} serves already")
     judged_at = _newest(_measured(conn))
-    return _write(
-        conn, model, before, actor=actor, reason=reason, automatic=automatic, judged_at=judged_at
-    )
+    return _write(conn, model, before, actor=actor, reason=reason, judged_at=judged_at)
 
 
 def rollback(conn: Conn, *, actor: str, reason: str = "") -> Promotion:

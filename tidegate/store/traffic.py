@@ -102,7 +102,7 @@ class Spread:
 
 # A column of a series comes as one value: thousands of rows take PostgreSQL longer to send, and
 # Python to make objects of, than to find. Sums of amounts may be larger than any array's integers.
-# They are sorted here, as PostgreSQL's sort is slower.
+# Rows are sorted here, as PostgreSQL's sort is slower.
 _ARRAY = "array_send(array_agg({}))"
 _BUCKETS, _DECISIONS = _ARRAY.format("bucket"), _ARRAY.format("decisions")
 _NOT_APPROVED = _ARRAY.format("not_approved")
