@@ -15,7 +15,8 @@ from api import pages, problems
 from api.context import Context
 from api.edge import Edge
 from api.figures import Figures
-from api.routes import alerts, dead_letters, decisions, health, models, promotions, stats
+from api.intake.service import Intake
+from api.routes import alerts, dead_letters, decisions, health, intake, models, promotions, stats
 from tidegate.settings import Kafka
 from tidegate.store import connection
 
@@ -46,8 +47,10 @@ def create_app(
     `kafka` dead letters are replayed (None: nowhere, and the route says so). The
     application starts without its database, says so in `/readyz` and finds it when it comes.
     """
+    url = _read_only(database_url, query_timeout)
+    taking = Intake(url, kafka, pool_timeout)
     pool = connection.pool(
-        _read_only(database_url, query_timeout),
+        url,
         application_name="tidegate-api",
         max_size=pool_size,
         timeout=pool_timeout,
@@ -58,9 +61,11 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool.open(wait=False)
+        taking.open()
         try:
             yield
         finally:
+            await to_thread.run_sync(taking.close)
             await to_thread.run_sync(pool.close)
 
     app = FastAPI(
@@ -80,10 +85,11 @@ def create_app(
         figures=Figures(),
         kafka=kafka,
         replays=BoundedSemaphore(REPLAYS),
+        intake=taking,
     )
     # Each router carries its whole prefix: FastAPI's routes know nothing of one given here, and
     # the metrics are named after routes.
-    for routes in (decisions, alerts, models, promotions, stats, dead_letters, health):
+    for routes in (intake, decisions, alerts, models, promotions, stats, dead_letters, health):
         app.include_router(routes.router)
     pages.add(app)
     problems.add(app)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
-from psycopg.errors import InsufficientPrivilege
+from fastapi import Depends, Request
 from psycopg_pool import ConnectionPool
 
 from api.figures import Figures
+from api.intake.service import Intake
 from tidegate.settings import Kafka
 from tidegate.store.connection import Conn
 
@@ -32,18 +32,15 @@ class Context:
     figures: Figures
     kafka: Kafka | None
     replays: BoundedSemaphore  # for each replay of a dead letter that may go on at a time
+    intake: Intake
 
     @contextmanager
     def writing(self) -> Iterator[Conn]:
-        """A connection in a transaction that may write, committed at the end; the only way to
-        change anything from here. Raises HTTPException where the database lets the API only
-        read."""
-        try:
-            with self.pool.connection() as conn:
-                conn.execute(_WRITE)
-                yield conn
-        except InsufficientPrivilege as ex:
-            raise HTTPException(403, "the database role of the API may only read") from ex
+        """A connection in a transaction that may write, committed at the end; what changes
+        anything goes this way, or by the intake."""
+        with self.pool.connection() as conn:
+            conn.execute(_WRITE)
+            yield conn
 
 
 def _context(request: Request) -> Context:

@@ -31,6 +31,8 @@ HEADERS = {
 
 
 LARGEST_BODY = 131_072  # bytes of a request
+LARGEST_INTAKE = 4_194_304  # the same of a thousand payments or labels
+_LARGEST = {"/v1/transactions": LARGEST_INTAKE, "/v1/labels": LARGEST_INTAKE}
 
 
 class Edge:
@@ -46,6 +48,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        largest = _LARGEST.get(scope["path"], LARGEST_BODY)
         status = 0
 
         async def with_headers(message: Message) -> None:
@@ -58,7 +61,7 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, _bounded(receive), with_headers)
+            await self._app(scope, _bounded(receive, largest), with_headers)
         except Exception:
             log.exception("a request failed")
             if status:  # too late for an answer: the server cuts the connection
@@ -70,7 +73,7 @@ class Edge:
             metrics.API_REQUEST_SECONDS.labels(route=route).observe(time.perf_counter() - started)
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, largest: int) -> Receive:
     """Receives no more than a body may have: the server itself knows no bound."""
     received = 0
 
@@ -79,8 +82,8 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
-            if received > LARGEST_BODY:
-                raise HTTPException(413, f"at most {LARGEST_BODY:,} bytes are taken")
+            if received > largest:
+                raise HTTPException(413, f"at most {largest:,} bytes are taken")
         return message
 
     return bounded

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from dataflows.link import Link
 from dataflows.messages import Outcome, Repeated
 from dataflows.publisher import Publisher
 from tidegate import metrics
 from tidegate.kafka.outgoing import Stored, stored
+from tidegate.link import Link
 from tidegate.schema import DAY, Decision, Labels
 from tidegate.store import dead_letters, decided, decisions, labels, models, progress
 from tidegate.store.connection import Conn

@@ -121,11 +121,12 @@ class Retention:
     dead_letter_days: int = 90
     model_metric_days: int = 400
     audit_days: int = 0
+    inbox_days: int = 7  # messages that the flow has read; past any backup that may be restored
     count_days: int = 400  # what is counted by minute and hour
     compress_after_days: int = 14  # past maturity and the longest outage that is caught up with
 
     def __post_init__(self) -> None:
-        for name in ("score", "dead_letter", "model_metric", "audit", "count"):
+        for name in ("score", "dead_letter", "model_metric", "audit", "inbox", "count"):
             variable = f"TIDEGATE_RETENTION_{name.upper()}_DAYS"
             _days(variable, getattr(self, f"{name}_days"))
         _days("TIDEGATE_COMPRESS_AFTER_DAYS", self.compress_after_days)
@@ -296,6 +297,7 @@ class Settings:
             dead_letter_days=given.whole("RETENTION_DEAD_LETTER_DAYS", kept.dead_letter_days),
             model_metric_days=given.whole("RETENTION_MODEL_METRIC_DAYS", kept.model_metric_days),
             audit_days=given.whole("RETENTION_AUDIT_DAYS", kept.audit_days),
+            inbox_days=given.whole("RETENTION_INBOX_DAYS", kept.inbox_days),
             # Who keeps decisions longer wants to see them counted.
             count_days=given.whole("RETENTION_COUNT_DAYS", score_days),
             compress_after_days=given.whole("COMPRESS_AFTER_DAYS", kept.compress_after_days),

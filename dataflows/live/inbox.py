@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
-from dataflows.link import Link
 from dataflows.live import decoding
 from dataflows.live.lines import MOST_FETCHED, Line
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.store import History
 from tidegate import metrics
+from tidegate.link import Link
 from tidegate.store import inbox
 from tidegate.store.connection import Conn
 

@@ -60,6 +60,7 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
             "TIDEGATE_RETENTION_DEAD_LETTER_DAYS": "20",
             "TIDEGATE_RETENTION_MODEL_METRIC_DAYS": "30",
             "TIDEGATE_RETENTION_AUDIT_DAYS": "3650",
+            "TIDEGATE_RETENTION_INBOX_DAYS": "9",
             "TIDEGATE_RETENTION_COUNT_DAYS": "31",
             "TIDEGATE_COMPRESS_AFTER_DAYS": "2",
             "TIDEGATE_METRICS_PORT": "9100",
@@ -87,7 +88,7 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
     assert (topics.alerts, topics.dead_letters) == ("a", "dl")
     assert (settings.monitoring.metrics_port, settings.monitoring.metrics_host) == (9100, "0.0.0.0")
     assert (settings.monitoring.log_level, settings.monitoring.log_format) == ("warning", "json")
-    assert settings.retention == Retention(100, 20, 30, 3650, 31, compress_after_days=2)
+    assert settings.retention == Retention(100, 20, 30, 3650, 9, 31, 2)
 
 
 def test_the_recovery_store_follows_the_data_directory(tmp_path: Path) -> None:

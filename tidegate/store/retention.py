@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tidegate.store import policies
+from tidegate.store import inbox, policies
 from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind, Retention, Table
 
@@ -60,12 +60,14 @@ def enforce(
     """Takes away what is older than its retention, and tells after each step; the caller may stop
     between any two. The connection must be in autocommit, so that each step is a transaction.
 
-    Versions only where policies do the rest. From plain PostgreSQL's audit nothing goes, ever: its
-    rows refuse to be deleted one by one, and there are no chunks to drop.
+    Versions and the inbox only where policies do the rest. From plain PostgreSQL's audit nothing
+    goes, ever: its rows refuse to be deleted one by one, and there are no chunks to drop.
     """
     kind, _ = policies.kind(conn)
     if retention.score_days:
         yield from _versions(conn, now - timedelta(retention.score_days))
+    if retention.inbox_days:
+        yield from _inbox(conn, now - timedelta(retention.inbox_days), batch)
     if kind == Kind.COMMUNITY:
         return
     if retention.count_days:
@@ -94,6 +96,14 @@ def _versions(conn: Conn, before: datetime) -> Iterator[Removed]:
             yield Removed("model_version", rows=gone)
         if gone < _VERSIONS:
             return
+
+
+def _inbox(conn: Conn, before: datetime, batch: int) -> Iterator[Removed]:
+    for name, forget in (("inbox", inbox.forget), ("idempotency_key", inbox.forget_keys)):
+        while gone := forget(conn, before, batch):
+            yield Removed(name, rows=gone)
+            if gone < batch:
+                break
 
 
 def _delete(conn: Conn, table: Table, before: datetime, batch: int) -> Iterator[Removed]:
