@@ -55,7 +55,15 @@ def _server(database_url: str, host: str, port: int, kafka: Kafka | None = None)
         database_url, schema_revision=migrations.head(), feature_names=NAMES, kafka=kafka
     )
     config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, server_header=False, timeout_graceful_shutdown=5
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        # Longer than load balancers and clients keep a connection: who closes one first must not
+        # be the side that may be sent a request meanwhile.
+        timeout_keep_alive=75,
     )
     typer.echo(f"API and pages: http://{host}:{port}/", err=True)
     return uvicorn.Server(config)
