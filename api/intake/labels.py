@@ -8,6 +8,7 @@ from api.intake.asked import Refused
 from api.intake.doors import Door
 from tidegate import decode
 from tidegate.decode import Bad
+from tidegate.kafka import incoming
 
 
 def take(door: Door, asked: Sequence[Sequence[bytes]]) -> list[int | Exception]:
@@ -16,9 +17,11 @@ def take(door: Door, asked: Sequence[Sequence[bytes]]) -> list[int | Exception]:
     messages = [message for request in asked for message in request]
     decoded = decode.labels(messages)
     refused: dict[int, Bad] = {letter.index: letter for letter in decoded.bad}
-    ids = dict(zip(decoded.index.tolist(), decoded.rows.transaction_id.tolist(), strict=True))
+    # Written anew, as payments are: `api.intake.payments`.
+    rows = zip(decoded.rows.transaction_id.tolist(), incoming.labels(decoded.rows), strict=True)
+    told = dict(zip(decoded.index.tolist(), rows, strict=True))
     results: list[int | Exception] = []
-    good: list[int] = []
+    good: list[tuple[str, bytes]] = []
     begin = 0
     for request in asked:
         places = range(begin, begin + len(request))
@@ -27,7 +30,7 @@ def take(door: Door, asked: Sequence[Sequence[bytes]]) -> list[int | Exception]:
             results.append(Refused([letter.moved(places.start) for letter in wrong]))
         else:
             results.append(len(request))
-            good += places
+            good += [told[place] for place in places]
     if good:
-        door.labels([ids[place] for place in good], [messages[place] for place in good])
+        door.labels([id for id, _ in good], [message for _, message in good])
     return results

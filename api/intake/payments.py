@@ -11,7 +11,8 @@ import numpy as np
 from api.intake.asked import IdReused, Key, KeyReused, Refused, Taken
 from api.intake.doors import Door, Known, New
 from tidegate import decode
-from tidegate.decode import Bad, Decoded
+from tidegate.decode import Bad
+from tidegate.kafka import incoming
 from tidegate.redaction import redact
 from tidegate.schema import DAY, SECOND, Batch, Reason
 
@@ -86,7 +87,7 @@ def _check(asked: Sequence[Payments]) -> Iterator[_Checked | Exception]:
     decoded = decode.transactions(messages)
     bad = [*decoded.bad, *_ahead(decoded.rows, decoded.index.tolist(), messages)]
     refused: dict[int, Bad] = {letter.index: letter for letter in bad}
-    news = dict(zip(decoded.index.tolist(), _news(decoded, messages), strict=True))
+    news = dict(zip(decoded.index.tolist(), _news(decoded.rows), strict=True))
     begin = 0
     for request in asked:
         places = range(begin, begin + len(request.messages))
@@ -98,19 +99,19 @@ def _check(asked: Sequence[Payments]) -> Iterator[_Checked | Exception]:
             yield _Checked(request, [news[place] for place in places])
 
 
-def _news(decoded: Decoded[Batch], messages: Sequence[bytes]) -> Iterator[New]:
-    batch = decoded.rows
-    contents = batch.content.view(np.int64).tolist()
+def _news(batch: Batch) -> Iterator[New]:
+    # Written anew from what was read: fields that the contract does not know may hold anything, and
+    # nothing looked for card numbers in them.
     rows = zip(
-        decoded.index.tolist(),
         batch.transaction_id.tolist(),
         batch.event_time.tolist(),
-        contents,
+        batch.content.view(np.int64).tolist(),
         batch.card_token.tolist(),
+        incoming.transactions(batch),
         strict=True,
     )
-    for place, id, at, content, card in rows:
-        yield New((id, at), content, card, messages[place])
+    for id, at, content, card, message in rows:
+        yield New((id, at), content, card, message)
 
 
 def _ahead(batch: Batch, index: Sequence[int], messages: Sequence[bytes]) -> Iterator[Bad]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -99,11 +100,10 @@ def test_a_label_reaches_the_flow(client: httpx.Client, database: str, flow: Clu
     assert client.post("/v1/transactions", json=payment("b"), headers=wait).status_code == 200
     taken = client.post("/v1/labels", json=label("b"))
     assert (taken.status_code, taken.json()) == (202, {"accepted": 1})
-    # A label waits for no payment where the stream is idle, but for ten seconds.
-    for _ in range(600):
-        if found := client.get("/v1/decisions/b").json()["labels"]:
-            break
-        flow.wait_ready()
+    deadline = time.monotonic() + 60  # ten seconds without a payment, and a label waits for none
+    while not (found := client.get("/v1/decisions/b").json()["labels"]):
+        assert time.monotonic() < deadline, flow.said()
+        time.sleep(0.1)
     assert [(row["fraud"], row["source"]) for row in found] == [(True, "issuer")]
 
 
@@ -165,6 +165,19 @@ def test_a_bad_payment_is_refused_with_its_field_and_reason(
     many = client.post("/v1/transactions", json=[payment("i"), payment("h", **changes)])
     assert [fault["field"] for fault in many.json()["errors"]] == [f"1.{field}"]
     assert inbox(database) == []
+
+
+def test_nothing_is_kept_of_fields_that_the_contract_does_not_know(
+    client: httpx.Client, database: str
+) -> None:
+    body = payment("j", pan=CARD_NUMBER, merchant_id="m")
+    assert client.post("/v1/transactions", json=body).status_code == 202
+    said = label("j", pan=CARD_NUMBER, reason=f"called from {CARD_NUMBER}")
+    assert client.post("/v1/labels", json=said).status_code == 202
+    kept = [message for (message,) in query(database, "SELECT message FROM inbox")]
+    assert len(kept) == 2
+    assert CARD_NUMBER not in str(kept)
+    assert json.loads(kept[0])["merchant_id"] == "m"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[", b"[]", b"[1,]", b"\xff", b"[" * 2_000, b"null"])

@@ -19,7 +19,7 @@ Kind = Literal["payments", "labels"]
 KINDS: tuple[Kind, ...] = ("payments", "labels")
 
 # Arbitrary and for ever, as `lease.LOCK`.
-NUMBERS = 7_421_907_310_558_203
+NUMBERS = 7_421_907_310_558_207
 
 LOCK = "SELECT pg_advisory_xact_lock(%(lock)s)"
 
