@@ -16,8 +16,6 @@ from api.figures import Figures
 from tidegate.settings import Kafka
 from tidegate.store.connection import Conn
 
-ACTOR = "api"  # for the audit: nobody says yet who calls
-
 # Sessions read only unless their transaction says this, before anything else.
 _WRITE = "SET TRANSACTION READ WRITE"
 
