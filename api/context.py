@@ -32,12 +32,12 @@ class Context:
     replays: BoundedSemaphore  # for each replay of a dead letter that may go on at a time
 
     @contextmanager
-    def writing(self) -> Iterator[Conn]:
+    def writing(self, timeout: float | None = None) -> Iterator[Conn]:
         """A connection in a transaction that may write, committed at the end; the only way to
-        change anything from here. Raises HTTPException where the database lets the API only
-        read."""
+        change anything from here. `timeout`: seconds to wait for it, the pool's own if None. Raises
+        HTTPException where the database lets the API only read."""
         try:
-            with self.pool.connection() as conn:
+            with self.pool.connection(timeout) as conn:
                 conn.execute(_WRITE)
                 yield conn
         except InsufficientPrivilege as ex:

@@ -20,6 +20,7 @@ from tidegate.store.connection import Conn
 log = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds
+PATIENCE = 0.5  # seconds for a connection: the end of a process waits for it
 MOST = 10_000  # of each kind; what is used beyond that, before it is written, is not noted
 
 
@@ -27,7 +28,7 @@ class Uses:
     """For the event loop alone, but for the writing. A use that could not be written is lost: it is
     for people to look at, and only bounds how long a session may be idle."""
 
-    def __init__(self, writing: Callable[[], AbstractContextManager[Conn]]) -> None:
+    def __init__(self, writing: Callable[[float], AbstractContextManager[Conn]]) -> None:
         self._writing = writing
         self._keys: dict[UUID, datetime] = {}
         self._sessions: dict[bytes, datetime] = {}
@@ -58,7 +59,7 @@ class Uses:
 
     def _write(self, keys: dict[UUID, datetime], cookies: dict[bytes, datetime]) -> None:
         try:
-            with self._writing() as conn:
+            with self._writing(PATIENCE) as conn:
                 if keys:
                     api_keys.used(conn, keys)
                 if cookies:

@@ -71,7 +71,7 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
-def client(serve: Serve, database: str) -> httpx.Client:
+def client(database: str, serve: Serve) -> httpx.Client:
     """A client of an API over the test's database."""
     return serve(database, feature_names=("amount", "card_count_1d", "terminal_risk"))
 
