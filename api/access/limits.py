@@ -63,7 +63,7 @@ def address_of(scope: Scope) -> str:
     if ":" not in address:
         return address
     try:
-        found = ip_address(address)
+        found = ip_address(address.partition("%")[0])
     except ValueError:
         return address
     if not isinstance(found, IPv6Address):

@@ -153,6 +153,9 @@ def _get(url: str) -> Mapping[str, Any]:
     try:
         with opener.open(url, timeout=PATIENCE) as answer:
             content = json.loads(answer.read(LARGEST))
+    except urllib.error.HTTPError as ex:
+        ex.close()  # it is the answer as well
+        raise Unreachable from ex
     except (OSError, ValueError, BadAnswer) as ex:
         raise Unreachable from ex
     if not isinstance(content, dict):
