@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from threading import BoundedSemaphore
 from typing import Any
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from psycopg import conninfo
 
 from api import pages, problems
+from api.access import described, first_key, guard, login
+from api.access.credentials import Credentials
+from api.access.guard import Guard
+from api.access.login import Login
+from api.access.uses import Uses
 from api.context import Context
 from api.edge import Edge
 from api.figures import Figures
 from api.intake.service import Intake
-from api.routes import alerts, dead_letters, decisions, health, intake, models, promotions, stats
-from tidegate.settings import Kafka
+from api.routes import (
+    alerts,
+    audit,
+    dead_letters,
+    decisions,
+    health,
+    intake,
+    models,
+    promotions,
+    session,
+    stats,
+)
+from tidegate.settings import Access, Kafka
 from tidegate.store import connection
 
 # The pool's waiting line: with more requests than this waiting, the next one is told at once.
@@ -38,14 +55,18 @@ def create_app(
     pool_timeout: float = 3.0,
     query_timeout: float = 10.0,
     kafka: Kafka | None = None,
+    access: Access | None = None,
+    tell_first_key: Callable[[str], None] | None = None,
 ) -> FastAPI:
     """The API as an ASGI application; nothing is opened before its lifespan starts.
 
     `schema_revision` is the revision that `/readyz` asks of the database (None asks only that
     some migration ran); `feature_names` name the stored features in their order; `pool_timeout`
     (seconds) bounds the wait for a connection and `query_timeout` (seconds) every statement; into
-    `kafka` dead letters are replayed (None: nowhere, and the route says so). The
-    application starts without its database, says so in `/readyz` and finds it when it comes.
+    `kafka` dead letters are replayed (None: nowhere, and the route says so). `access` says who is
+    let in (None: whoever has a key); a database without any key gets one, if there is whom to tell
+    it, `tell_first_key`. The application starts without its database, says so in `/readyz` and
+    finds it when it comes.
     """
     url = _read_only(database_url, query_timeout)
     taking = Intake(url, kafka, pool_timeout)
@@ -58,13 +79,23 @@ def create_app(
     pool.max_waiting = MAX_WAITING
     pool.reconnect_timeout = RECONNECT_SECONDS
 
+    access = access or Access()
+    who = Credentials(access, pool)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool.open(wait=False)
         taking.open()
+        beside = [asyncio.create_task(uses.run())]
+        if tell_first_key is not None and access.auth:
+            beside.append(asyncio.create_task(first_key.make(app.state.context, tell_first_key)))
         try:
             yield
         finally:
+            for task in beside:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await to_thread.run_sync(taking.close)
             await to_thread.run_sync(pool.close)
 
@@ -77,6 +108,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(guard.check)],
     )
     app.state.context = Context(
         pool=pool,
@@ -87,12 +119,18 @@ def create_app(
         replays=BoundedSemaphore(REPLAYS),
         intake=taking,
     )
+    uses = Uses(app.state.context.writing)
+    app.state.login = Login(who, auth=access.auth)
     # Each router carries its whole prefix: FastAPI's routes know nothing of one given here, and
     # the metrics are named after routes.
     for routes in (intake, decisions, alerts, models, promotions, stats, dead_letters, health):
         app.include_router(routes.router)
+    for routes in (audit, session, login):
+        app.include_router(routes.router)
     pages.add(app)
     problems.add(app)
+    described.add(app)
+    app.add_middleware(Guard, routes=app.routes, given=access, who=who, uses=uses)
     app.add_middleware(Edge)
     return app
 

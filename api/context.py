@@ -16,8 +16,6 @@ from api.intake.service import Intake
 from tidegate.settings import Kafka
 from tidegate.store.connection import Conn
 
-ACTOR = "api"  # for the audit: nobody says yet who calls
-
 # Sessions read only unless their transaction says this, before anything else.
 _WRITE = "SET TRANSACTION READ WRITE"
 
@@ -35,10 +33,11 @@ class Context:
     intake: Intake
 
     @contextmanager
-    def writing(self) -> Iterator[Conn]:
+    def writing(self, timeout: float | None = None) -> Iterator[Conn]:
         """A connection in a transaction that may write, committed at the end; what changes
-        anything goes this way, or by the intake."""
-        with self.pool.connection() as conn:
+        anything goes this way, or by the intake. `timeout`: seconds to wait for it, the pool's own
+        if None."""
+        with self.pool.connection(timeout) as conn:
             conn.execute(_WRITE)
             yield conn
 

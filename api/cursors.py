@@ -60,6 +60,14 @@ def read_at_uuid(kind: str, cursor: str) -> tuple[datetime, UUID]:
     return at, _uuid(key)
 
 
+def read_at_number(kind: str, cursor: str) -> tuple[datetime, int]:
+    """What `at_id` was given, where the id is a number. Raises CursorError."""
+    at, key = read_at_id(kind, cursor)
+    if not (key.isascii() and key.isdigit()) or len(key) > 18:
+        raise CursorError("no number")
+    return at, int(key)
+
+
 def read_score_uuid(kind: str, cursor: str) -> tuple[float, UUID]:
     """What `score_id` was given, where the id is a UUID. Raises CursorError."""
     match _decode(cursor):

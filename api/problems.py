@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
+READ_ONLY = "the database role of the API may only read"
 
 
 class Fault(BaseModel):
@@ -193,6 +194,10 @@ async def _cursor(request: Request, ex: Exception) -> JSONResponse:
 
 
 async def _unavailable(request: Request, ex: Exception) -> JSONResponse:
+    return _away(ex)
+
+
+def _away(ex: Exception) -> JSONResponse:
     log.warning("database: %s", type(ex).__name__)
     detail = "the database does not answer"
     if isinstance(ex, psycopg.errors.QueryCanceled):
@@ -201,10 +206,24 @@ async def _unavailable(request: Request, ex: Exception) -> JSONResponse:
 
 
 async def _forbidden(request: Request, ex: Exception) -> JSONResponse:
-    return reply(403, "the database role of the API may only read")
+    return reply(403, READ_ONLY)
+
+
+def of_database(ex: psycopg.Error) -> JSONResponse:
+    """The answer where the database failed before any route was reached. Raises what is no such
+    failure."""
+    if isinstance(ex, psycopg.OperationalError | psycopg.InterfaceError):
+        return _away(ex)
+    if isinstance(ex, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return _no_table()
+    raise ex
 
 
 async def _schema(request: Request, ex: Exception) -> JSONResponse:
+    return _no_table()
+
+
+def _no_table() -> JSONResponse:
     detail = "the database lacks a table or column: run `tidegate migrate`"
     return reply(503, detail, headers={"Retry-After": str(RETRY_SECONDS)})
 

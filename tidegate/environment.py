@@ -10,7 +10,9 @@ import math
 import re
 from collections.abc import Mapping
 from difflib import SequenceMatcher
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 PREFIX = "TIDEGATE_"
 
@@ -169,6 +171,29 @@ class Given:
 def shown(value: str) -> str:
     """A value as it may stand in a message: quoted, on one line, at most 60 characters of it."""
     return repr(value if len(value) <= 60 else value[:57] + "...")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address, without a port, is this machine itself."""
+    host = host.strip("[]").lower()
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what comes from a URL may be trusted: https, or http on this machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    host = parts.hostname or ""
+    return bool(host) and (
+        parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    )
 
 
 def masked_url(url: str) -> str:

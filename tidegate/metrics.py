@@ -153,6 +153,12 @@ API_REQUESTS = Counter(
     ["route", "status"],
     registry=REGISTRY,
 )
+API_REFUSALS = Counter(
+    "tidegate_api_refusals_total",
+    "Requests that were not let in, by HTTP status: 401 nobody known, 403 may not, 429 too many.",
+    ["status"],
+    registry=REGISTRY,
+)
 API_REQUEST_SECONDS = Histogram(
     "tidegate_api_request_seconds",
     "From a request's arrival to the end of its answer, by the route's template.",

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 
-from tidegate.environment import Given, SettingError, masked_url, shown
+from tidegate.environment import Given, SettingError, is_safe_url, masked_url, shown
 
 __all__ = [
+    "Access",
     "Flow",
     "Kafka",
     "Learning",
@@ -108,6 +109,9 @@ class Learning:
 # Counts of so many days are refreshed from the rows: see migrations/versions/0003_aggregates.py.
 REFRESHED_DAYS = 30
 
+# The audit gives no newer row away: see migrations/versions/0011_access.py.
+AUDIT_DAYS = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:
@@ -129,6 +133,11 @@ class Retention:
         for name in ("score", "dead_letter", "model_metric", "audit", "inbox", "count"):
             variable = f"TIDEGATE_RETENTION_{name.upper()}_DAYS"
             _days(variable, getattr(self, f"{name}_days"))
+        if 0 < self.audit_days < AUDIT_DAYS:
+            raise SettingError(
+                "TIDEGATE_RETENTION_AUDIT_DAYS",
+                f"is {self.audit_days}: {AUDIT_DAYS} or more, or 0 for ever, is allowed",
+            )
         _days("TIDEGATE_COMPRESS_AFTER_DAYS", self.compress_after_days)
         if 0 < self.score_days <= self.compress_after_days:
             raise SettingError(
@@ -189,6 +198,31 @@ class Kafka:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Who is let in to the API, and how often."""
+
+    auth: bool = True  # False: everybody, as an admin; only on a loopback address
+    oidc_issuer: str | None = None  # URL; None: no tokens are taken but our own keys
+    oidc_audience: str | None = None  # that a token must be meant for
+    oidc_roles_claim: str = "roles"  # where a token has its roles; dots lead into objects
+    rate_per_second: int = 500  # requests of a key, or of an address without one
+    rate_burst: int = 1000  # that may come at once
+
+    def __post_init__(self) -> None:
+        _within("TIDEGATE_RATE_PER_SECOND", self.rate_per_second, 1, 1_000_000)
+        _within("TIDEGATE_RATE_BURST", self.rate_burst, 1, 10_000_000)
+        if self.oidc_issuer is not None and not is_safe_url(self.oidc_issuer):
+            raise SettingError(
+                "TIDEGATE_OIDC_ISSUER",
+                f"is {masked_url(self.oidc_issuer)}: an https URL is needed, or http on loopback",
+            )
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            raise SettingError(
+                "TIDEGATE_OIDC_AUDIENCE", "is not set: TIDEGATE_OIDC_ISSUER needs an audience"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Monitoring:
     """Where a process shows its metrics, and how it logs."""
 
@@ -218,6 +252,7 @@ class Settings:
     kafka: Kafka = field(default_factory=Kafka)
     monitoring: Monitoring = field(default_factory=Monitoring)
     retention: Retention = field(default_factory=Retention)
+    access: Access = field(default_factory=Access)
 
     def __post_init__(self) -> None:
         maturity, kept = self.learning.maturity_days, self.retention
@@ -302,8 +337,16 @@ class Settings:
             count_days=given.whole("RETENTION_COUNT_DAYS", score_days),
             compress_after_days=given.whole("COMPRESS_AFTER_DAYS", kept.compress_after_days),
         )
+        access = Access(
+            auth=given.switch("AUTH", default.access.auth),
+            oidc_issuer=given.text("OIDC_ISSUER", "") or None,
+            oidc_audience=given.text("OIDC_AUDIENCE", "") or None,
+            oidc_roles_claim=given.text("OIDC_ROLES_CLAIM", default.access.oidc_roles_claim),
+            rate_per_second=given.whole("RATE_PER_SECOND", default.access.rate_per_second),
+            rate_burst=given.whole("RATE_BURST", default.access.rate_burst),
+        )
         given.refuse_unknown()
-        return cls(storage, flow, thresholds, learning, kafka, monitoring, retention)
+        return cls(storage, flow, thresholds, learning, kafka, monitoring, retention, access)
 
 
 def _within(variable: str, value: float, low: float, high: float, unit: str = "") -> None:

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
 
 from api import cursors, etags, problems
-from api.context import ACTOR, Ctx
+from api.access.guard import Actor
+from api.context import Ctx
 from api.parameters import AlertBody, AlertParameters, CommentBody, Paged, json_only
 from api.replies import AlertReply, CommentReply, Page
 from tidegate.store import alert_work, alerts
@@ -80,6 +81,7 @@ def get_alert(
 )
 def change_alert(
     context: Ctx,
+    actor: Actor,
     response: Response,
     alert_id: UUID,
     body: AlertBody,
@@ -98,7 +100,7 @@ def change_alert(
                 raise NoSuchAlert(alert_id)
             if not etags.same_strongly(if_match, etags.of(alert.version)):
                 raise Changed(alert)
-            alert = alert_work.change(conn, alert_id, alert.version, body.changes(), actor=ACTOR)
+            alert = alert_work.change(conn, alert_id, alert.version, body.changes(), actor=actor)
     except NoSuchAlert as ex:
         raise problems.missing("alert") from ex
     except Changed as ex:
@@ -130,11 +132,11 @@ def list_comments(
     responses=problems.COMMENTED,
     dependencies=[Depends(json_only)],
 )
-def comment_on_alert(context: Ctx, alert_id: UUID, body: CommentBody) -> CommentReply:
+def comment_on_alert(context: Ctx, actor: Actor, alert_id: UUID, body: CommentBody) -> CommentReply:
     """Says something of an alert. The alert is not changed by it, nor its ETag."""
     try:
         with context.writing() as conn:
-            comment = alert_work.comment(conn, alert_id, body.text, actor=ACTOR)
+            comment = alert_work.comment(conn, alert_id, body.text, actor=actor)
     except NoSuchAlert as ex:
         raise problems.missing("alert") from ex
     return CommentReply.model_validate(comment)

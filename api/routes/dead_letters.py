@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
 from api import cursors, problems
-from api.context import ACTOR, Context, Ctx
+from api.access.guard import Actor
+from api.context import Context, Ctx
 from api.parameters import DeadLetterId, DeadLetterParameters, ReplayBody, json_only
 from api.replies import DeadLetterReply, Page, ReplayReply
 from tidegate.kafka import replay
@@ -44,7 +45,7 @@ def list_dead_letters(
     dependencies=[Depends(json_only)],
 )
 def replay_dead_letter(
-    context: Ctx, dead_letter_id: DeadLetterId, body: ReplayBody
+    context: Ctx, actor: Actor, dead_letter_id: DeadLetterId, body: ReplayBody
 ) -> ReplayReply | Response:
     """Sends the message of a dead letter to its topic again: as it was, or corrected.
 
@@ -56,7 +57,7 @@ def replay_dead_letter(
     if not context.replays.acquire(blocking=False):
         return problems.later("other dead letters are being replayed")
     try:
-        done = _replay(context, context.kafka, dead_letter_id, body)
+        done = _replay(context, context.kafka, actor, dead_letter_id, body)
     except BadCorrection as ex:
         field = "payload" if ex.field is None else f"payload.{ex.field}"
         fault = {"in": "body", "field": field, "detail": f"{ex.reason}: {ex.detail}"}
@@ -70,7 +71,7 @@ def replay_dead_letter(
     return ReplayReply.model_validate(done)
 
 
-def _replay(context: Context, kafka: Kafka, id: int, body: ReplayBody) -> Replayed:
+def _replay(context: Context, kafka: Kafka, actor: str, id: int, body: ReplayBody) -> Replayed:
     with context.pool.connection() as conn:
         letter = queries.dead_letter(conn, id)
     if letter is None:
@@ -82,7 +83,7 @@ def _replay(context: Context, kafka: Kafka, id: int, body: ReplayBody) -> Replay
             letter, kafka.topics, single, correction=correction, again=body.again
         )
         with context.writing() as conn:
-            return replay.send(conn, letter, message, single, actor=ACTOR, again=body.again)
+            return replay.send(conn, letter, message, single, actor=actor, again=body.again)
 
 
 def _cursor(letter: DeadLetter) -> str:

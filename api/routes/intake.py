@@ -14,7 +14,8 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
 from api import problems
-from api.context import ACTOR, Context, Ctx
+from api.access.guard import Actor
+from api.context import Context, Ctx
 from api.intake.asked import Busy, IdReused, Key, KeyReused, Refused, Taken
 from api.intake.payments import Payments
 from api.messages import (
@@ -74,6 +75,7 @@ Prefer = Annotated[
 )
 async def take_transactions(
     context: Ctx,
+    actor: Actor,
     request: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
@@ -89,7 +91,7 @@ async def take_transactions(
     messages, single = split(body)
     key = None
     if idempotency_key is not None:
-        key = Key(ACTOR, idempotency_key, hashlib.sha256(body).digest())
+        key = Key(actor, idempotency_key, hashlib.sha256(body).digest())
     try:
         taken = await asyncio.wrap_future(context.intake.payments(Payments(messages, key)))
         decided = await _wait_for(context, taken, _seconds(prefer, response))

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
 from api import cursors, problems
-from api.context import ACTOR, Context, Ctx
+from api.access.guard import Actor
+from api.context import Context, Ctx
 from api.parameters import ModelName, Paged, PromotionBody, json_only
 from api.replies import Page, PromotionReply
 from tidegate.store import promotions
@@ -37,11 +38,11 @@ def list_promotions(context: Ctx, asked: Annotated[Paged, Query()]) -> Page[Prom
     dependencies=[Depends(json_only)],
 )
 def promote_model(
-    context: Ctx, name: ModelName, body: PromotionBody | None = None
+    context: Ctx, actor: Actor, name: ModelName, body: PromotionBody | None = None
 ) -> PromotionReply | Response:
     """Makes a model serve: a running flow changes over within seconds."""
     reason = "" if body is None else body.reason
-    change = partial(promotions.promote, model=name, actor=ACTOR, reason=reason)
+    change = partial(promotions.promote, model=name, actor=actor, reason=reason)
     return _changed(context, change, by_name=True)
 
 
@@ -51,10 +52,12 @@ def promote_model(
     responses=problems.ROLLED_BACK,
     dependencies=[Depends(json_only)],
 )
-def roll_back(context: Ctx, body: PromotionBody | None = None) -> PromotionReply | Response:
+def roll_back(
+    context: Ctx, actor: Actor, body: PromotionBody | None = None
+) -> PromotionReply | Response:
     """Takes back the newest promotion that stands: called twice, it goes two steps back."""
     reason = "" if body is None else body.reason
-    return _changed(context, partial(promotions.rollback, actor=ACTOR, reason=reason))
+    return _changed(context, partial(promotions.rollback, actor=actor, reason=reason))
 
 
 def _changed(

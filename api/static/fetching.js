@@ -1,5 +1,7 @@
 // Asking the API, and asking it again.
 
+import { signIn } from "./session.js";
+
 const PATIENCE = 10_000; // milliseconds for one answer
 const EVERY = 2_000;
 const SLOWEST = 30_000; // while the page is hidden, or the API is away
@@ -18,6 +20,7 @@ export async function get(path, parameters = {}) {
   } catch {
     throw new Error("The API cannot be reached");
   }
+  if (answer.status === 401) signIn();
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
     throw new Error(sentence(problem.detail ?? problem.title ?? `The API answered ${answer.status}`));

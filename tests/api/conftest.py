@@ -22,6 +22,7 @@ from psycopg import sql
 
 import migrations
 from api import create_app
+from tests.api.keys import ADMIN_KEY, put_admin_key
 from tests.remade import put_made, put_versions
 
 Serve = Callable[..., httpx.Client]
@@ -52,20 +53,25 @@ def served(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Serves an API made with the given arguments until the test's end; gives a client of it."""
+    """Serves an API made with the given arguments until the test's end; gives a client of it, who
+    has an admin's key (`key`: another, or None; it is put into the database only if left out)."""
     with ExitStack() as stack:
 
         def start(database_url: str, **options: Any) -> httpx.Client:
             options.setdefault("schema_revision", migrations.head())
+            key = options.pop("key", ADMIN_KEY)
+            if key == ADMIN_KEY and "access" not in options:
+                put_admin_key(database_url)
             app = options.pop("app", None) or create_app(database_url, **options)
             address = stack.enter_context(served(app))
-            return stack.enter_context(httpx.Client(base_url=address, timeout=30))
+            headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+            return stack.enter_context(httpx.Client(base_url=address, headers=headers, timeout=30))
 
         yield start
 
 
 @pytest.fixture
-def client(serve: Serve, database: str) -> httpx.Client:
+def client(database: str, serve: Serve) -> httpx.Client:
     """A client of an API over the test's database."""
     return serve(database, feature_names=("amount", "card_count_1d", "terminal_risk"))
 
@@ -110,8 +116,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A fresh page; whatever it writes to the console as an error is in `page.errors`."""
-    with browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US") as context:
+    """A fresh page, whose requests have an admin's key; whatever it writes to the console as an
+    error is in `page.errors`."""
+    with browser.new_context(
+        viewport={"width": 1440, "height": 900},
+        locale="en-US",
+        extra_http_headers={"Authorization": f"Bearer {ADMIN_KEY}"},
+    ) as context:
         opened = context.new_page()
         errors: list[str] = []
         opened.on("pageerror", lambda error: errors.append(str(error)))

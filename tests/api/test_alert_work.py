@@ -10,6 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.api.keys import ADMIN
 from tests.api.rows import put_alert
 from tidegate.store import alert_work
 
@@ -73,7 +74,7 @@ def test_a_change_is_200_with_the_alert_and_its_new_etag(client, path, conn):
     assert (again.json(), again.headers["etag"]) == (body, '"2"')
     assert client.get("/v1/alerts").json()["data"] == [body]
     rows = conn.execute("SELECT actor, action, subject FROM audit").fetchall()
-    assert rows == [("api", "alert.change", path.rpartition("/")[2])]
+    assert rows == [(ADMIN, "alert.change", path.rpartition("/")[2])]
 
 
 def test_null_takes_away_and_what_is_left_out_stays(client, path):
@@ -186,12 +187,12 @@ def test_a_comment_is_201_and_listed_and_leaves_the_etag(client, path, conn):
     assert body == {
         "comment_id": 1,
         "alert_id": path.rpartition("/")[2],
-        "author": "api",
+        "author": ADMIN,
         "text": "Called the card's owner.\nNo answer.",
     }
     assert client.get(path).headers["etag"] == '"1"'
     rows = conn.execute("SELECT actor, action, subject FROM audit").fetchall()
-    assert rows == [("api", "alert.comment", path.rpartition("/")[2])]
+    assert rows == [(ADMIN, "alert.comment", path.rpartition("/")[2])]
 
 
 def test_comments_come_oldest_first_in_pages(client, path):

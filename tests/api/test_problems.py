@@ -5,6 +5,9 @@ import re
 import pytest
 
 from api import create_app
+from api.access import policy
+from tests.api.keys import OPEN
+from tidegate.access import Scope
 
 BAD = [
     ("/v1/alerts?limit=0", "query", "limit"),
@@ -48,7 +51,7 @@ BAD = [
 @pytest.fixture
 def alone(serve, tmp_path):
     """A client of an API without a database: what is wrong is told before one is needed."""
-    return serve(f"postgresql://nobody@/none?host={tmp_path}", pool_timeout=0.2)
+    return serve(f"postgresql://nobody@/none?host={tmp_path}", pool_timeout=0.2, access=OPEN)
 
 
 def assert_problem(answer, status):
@@ -91,7 +94,8 @@ def test_an_unknown_method_is_405_and_the_known_ones_are_told(alone):
     assert answer.headers["allow"] == "GET"
 
 
-def test_a_failure_of_ours_is_500_without_internals(serve, database, caplog):
+def test_a_failure_of_ours_is_500_without_internals(serve, database, caplog, monkeypatch):
+    monkeypatch.setitem(policy.ROUTES, ("GET", "/v1/broken/{secret}"), Scope.STATS_READ)
     app = create_app(database)
 
     @app.get("/v1/broken/{secret}")
@@ -119,7 +123,7 @@ def test_without_its_database_every_question_is_503(alone, tmp_path, path):
 
 
 def test_a_database_without_tables_is_503_with_the_way_out(serve, empty_database):
-    body = assert_problem(serve(empty_database).get("/v1/alerts"), 503)
+    body = assert_problem(serve(empty_database, access=OPEN).get("/v1/alerts"), 503)
     assert "tidegate migrate" in body["detail"]
 
 

@@ -6,6 +6,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.api.keys import ADMIN
 from tests.api.rows import put_model, put_promotion
 
 JSON = {"content-type": "application/json"}
@@ -47,7 +48,7 @@ def test_a_promotion_is_200_with_what_served_before(client, running):
         "promotion_id": 1,
         "model": "quick",
         "before": "champion",
-        "actor": "api",
+        "actor": ADMIN,
         "reason": "better",
         "automatic": False,
         "undoes": None,
@@ -55,7 +56,7 @@ def test_a_promotion_is_200_with_what_served_before(client, running):
     }
     assert serving(client) == ["quick"]
     rows = running.execute("SELECT actor, action, subject FROM audit").fetchall()
-    assert rows == [("api", "model.promote", "quick")]
+    assert rows == [(ADMIN, "model.promote", "quick")]
 
 
 def test_a_rollback_goes_back_and_says_what_it_undoes(client, running):
@@ -64,7 +65,7 @@ def test_a_rollback_goes_back_and_says_what_it_undoes(client, running):
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert (body["model"], body["before"]) == ("champion", "quick")
-    assert (body["undoes"], body["reason"], body["actor"]) == (1, "worse", "api")
+    assert (body["undoes"], body["reason"], body["actor"]) == (1, "worse", ADMIN)
     assert serving(client) == ["champion"]
     assert_problem(client.post(BACK, json={}), 409, "no promotion to take back")
 

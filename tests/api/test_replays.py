@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from api import create_app
+from tests.api.keys import ADMIN
 from tests.api.rows import at, put_dead_letter
 from tests.kafka.fixtures import kafka_settings
 from tests.tidegate.kafka.letters import BAD, GOOD, PAN, letter_of, messages, write
@@ -49,7 +50,7 @@ def test_a_replay_is_202_with_where_the_message_is_now(api, conn, kafka):
     assert messages(kafka, letter.topic, 1)[-1].value() == BAD
     (listed,) = api.get("/v1/dead-letters", params={"replayed": True}).json()["data"]
     assert listed["replayed_at"] == replayed_at
-    assert conn.execute("SELECT actor, subject FROM audit").fetchall() == [("api", str(letter.id))]
+    assert conn.execute("SELECT actor, subject FROM audit").fetchall() == [(ADMIN, str(letter.id))]
 
 
 def test_a_corrected_message_is_sent_in_its_place(api, conn, kafka):

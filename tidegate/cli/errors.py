@@ -16,6 +16,7 @@ def known_errors() -> tuple[type[Exception], ...]:
     from tidegate.kafka.admin import NoBroker, TopicError
     from tidegate.kafka.single import KafkaFailed
     from tidegate.readers import UnreadableFile
+    from tidegate.store.api_keys import NoSuchKey
     from tidegate.store.promotions import CannotPromote
 
     return (
@@ -25,6 +26,7 @@ def known_errors() -> tuple[type[Exception], ...]:
         KafkaFailed,
         NoBroker,
         NoLabels,
+        NoSuchKey,
         OSError,
         RunFailed,
         SchemaMismatch,

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tidegate import __version__
-from tidegate.cli import dead_letters, models
+from tidegate.cli import dead_letters, keys, models
 from tidegate.cli.given import settings as _settings
 from tidegate.settings import SettingError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 Port = Annotated[int, typer.Option(help="Port of the API and the pages.", min=1, max=65535)]
 

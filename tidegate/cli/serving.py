@@ -15,7 +15,8 @@ import migrations
 from api import create_app
 from models.features import NAMES
 from tidegate.cli.database import migrated
-from tidegate.settings import Kafka, Settings
+from tidegate.environment import is_loopback
+from tidegate.settings import Access, Kafka, SettingError, Settings
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
@@ -25,18 +26,23 @@ def serve(settings: Settings, host: str, port: int) -> None:
     # the spot, and leave an embedded database running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     kafka = settings.kafka if settings.kafka.brokers else None
+    access = settings.access
+    if not access.auth and not is_loopback(host):
+        raise SettingError(
+            "TIDEGATE_AUTH", f"is off: just a loopback --host may be served, not {host}"
+        )
     if settings.storage.database_url is not None:
-        _server(settings.storage.database_url, host, port, kafka).run()
+        _server(settings.storage.database_url, host, port, access, kafka).run()
         return
     with migrated(settings) as database:
-        _server(database.url, host, port, kafka).run()
+        _server(database.url, host, port, access, kafka).run()
 
 
 @contextmanager
 def in_background(database_url: str, port: int) -> Iterator[str]:
-    """Serves from a thread on the loopback address; gives the address of the pages. Raises OSError
-    when the port is taken."""
-    server = _server(database_url, "127.0.0.1", port)
+    """Serves from a thread on the loopback address, to whoever asks there; gives the address of the
+    pages. Raises OSError when the port is taken."""
+    server = _server(database_url, "127.0.0.1", port, Access(auth=False))
     sock = server.config.bind_socket() if _free(port) else None
     if sock is None:
         raise OSError(f"port {port} is taken: choose another with --port")
@@ -50,9 +56,16 @@ def in_background(database_url: str, port: int) -> Iterator[str]:
         sock.close()
 
 
-def _server(database_url: str, host: str, port: int, kafka: Kafka | None = None) -> uvicorn.Server:
+def _server(
+    database_url: str, host: str, port: int, access: Access, kafka: Kafka | None = None
+) -> uvicorn.Server:
     app = create_app(
-        database_url, schema_revision=migrations.head(), feature_names=NAMES, kafka=kafka
+        database_url,
+        schema_revision=migrations.head(),
+        feature_names=NAMES,
+        kafka=kafka,
+        access=access,
+        tell_first_key=_tell_first_key,
     )
     config = uvicorn.Config(
         app,
@@ -67,6 +80,15 @@ def _server(database_url: str, host: str, port: int, kafka: Kafka | None = None)
     )
     typer.echo(f"API and pages: http://{host}:{port}/", err=True)
     return uvicorn.Server(config)
+
+
+def _tell_first_key(key: str) -> None:
+    typer.echo(
+        f"There was no key yet, so this one was made, for an admin: {key}\n"
+        "It is shown this once. Sign in to the pages with it, or send it as\n"
+        "`Authorization: Bearer <key>`; make others with `tidegate keys create`.",
+        err=True,
+    )
 
 
 def _free(port: int) -> bool:

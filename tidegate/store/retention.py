@@ -30,6 +30,8 @@ WITH old AS MATERIALIZED (
 SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM old), (SELECT max(at) FROM old)
 """
 
+# Of this transaction alone: see the audit's trigger in migrations/versions/0011_access.py.
+AGED = "SET LOCAL tidegate.audit_retention = 'on'"
 
 # What is not known to be used by no decision that is kept, stays; and the newest of each model.
 DELETE_VERSIONS = """
@@ -60,8 +62,9 @@ def enforce(
     """Takes away what is older than its retention, and tells after each step; the caller may stop
     between any two. The connection must be in autocommit, so that each step is a transaction.
 
-    Versions and the inbox only where policies do the rest. From plain PostgreSQL's audit nothing
-    goes, ever: its rows refuse to be deleted one by one, and there are no chunks to drop.
+    Versions and the inbox only where policies do the rest. Rows of the audit refuse to be deleted,
+    unless their transaction says that it is for their age; what is newer than 30 days goes for
+    nobody.
     """
     kind, _ = policies.kind(conn)
     if retention.score_days:
@@ -85,7 +88,7 @@ def enforce(
             dropped = conn.execute(DROP, {"name": table.name, "before": before}).fetchall()
             if dropped:
                 yield Removed(table.name, chunks=len(dropped))
-        elif table.name != "audit":
+        else:
             yield from _delete(conn, table, before, batch)
 
 
@@ -114,7 +117,10 @@ def _delete(conn: Conn, table: Table, before: datetime, batch: int) -> Iterator[
     after: Any = "-infinity"
     while True:
         values = {"after": after, "before": before, "batch": batch}
-        gone, seen, last = conn.execute(delete, values).fetchone() or (0, 0, None)
+        with conn.transaction():
+            if table.name == "audit":
+                conn.execute(AGED)
+            gone, seen, last = conn.execute(delete, values).fetchone() or (0, 0, None)
         if gone:
             yield Removed(table.name, rows=gone)
         if seen < batch or not gone:  # none: somebody changed them all meanwhile, the next round

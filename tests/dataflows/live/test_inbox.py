@@ -67,7 +67,9 @@ def test_a_backlog_in_the_inbox_is_decided_to_the_bit_as_the_same_payments_from_
     differing = [row[0] for row, other in zip(wanted, found, strict=True) if row != other]
     assert not differing, f"{len(differing)} of {ROWS} differ, the first is {differing[0]}"
     # What was read is noted with the last snapshot, so that it may go one day.
-    last = dict(query(from_inbox, "SELECT kind, max(number) + 1 FROM inbox GROUP BY kind"))
+    last: dict[str, int] = dict(
+        query(from_inbox, "SELECT kind, max(number) + 1 FROM inbox GROUP BY kind")
+    )
     assert dict(query(from_inbox, "SELECT kind, number FROM inbox_read")) == last
 
 

@@ -304,8 +304,8 @@ def test_plain_postgresql_has_nothing_to_apply(database: str) -> None:
         status = policies.status(conn)
         if status.kind != Kind.PLAIN:
             pytest.skip("the given server has TimescaleDB")
-        assert policies.apply(conn, Retention(audit_days=9)) == []
-        assert policies.differences(conn, Retention(audit_days=9)) == []
+        assert policies.apply(conn, Retention(audit_days=90)) == []
+        assert policies.differences(conn, Retention(audit_days=90)) == []
         assert [table.name for table in status.tables] == [
             *("score", "dead_letter", "model_metric", "audit")
         ]
