@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from threading import BoundedSemaphore
 from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from psycopg import conninfo
 
 from api import pages, problems
 from api.context import Context
+from api.dispatching import Sender, Sending
 from api.edge import Edge
 from api.figures import Figures
-from api.routes import alerts, dead_letters, decisions, health, models, promotions, stats
-from tidegate.settings import Kafka
+from api.following import following
+from api.routes import (
+    alert_stream,
+    alerts,
+    dead_letters,
+    decisions,
+    health,
+    models,
+    promotions,
+    stats,
+    webhooks,
+)
+from api.streams import Live, Streams
+from api.targets import Targets
+from tidegate.sealing import Sealer
+from tidegate.settings import Kafka, Webhooks
 from tidegate.store import connection
 
 # The pool's waiting line: with more requests than this waiting, the next one is told at once.
@@ -26,6 +41,8 @@ RECONNECT_SECONDS = 10.0
 # Each replay of a dead letter may hold a thread for as long as Kafka is waited for, and others want
 # to read meanwhile; the next one is told to come later.
 REPLAYS = 2
+# Streams that come back all at once read what they missed a few at a time.
+CATCHING_UP = 2
 
 
 def create_app(
@@ -37,17 +54,24 @@ def create_app(
     pool_timeout: float = 3.0,
     query_timeout: float = 10.0,
     kafka: Kafka | None = None,
+    live: Live | None = None,
+    hooks: Webhooks | None = None,
+    sending: Sending | None = None,
 ) -> FastAPI:
     """The API as an ASGI application; nothing is opened before its lifespan starts.
 
     `schema_revision` is the revision that `/readyz` asks of the database (None asks only that
     some migration ran); `feature_names` name the stored features in their order; `pool_timeout`
     (seconds) bounds the wait for a connection and `query_timeout` (seconds) every statement; into
-    `kafka` dead letters are replayed (None: nowhere, and the route says so). The
-    application starts without its database, says so in `/readyz` and finds it when it comes.
+    `kafka` dead letters are replayed (None: nowhere, and the route says so); `live` is how alerts
+    are streamed, `hooks` and `sending` whether and how webhooks are sent (None: another process
+    sends them). The application starts without its database, says so in `/readyz` and finds it when
+    it comes. Serve it with `api.server.Server`, which ends its streams.
     """
+    hooks = hooks or Webhooks(deliver=False)
+    read_only = _read_only(database_url, query_timeout)
     pool = connection.pool(
-        _read_only(database_url, query_timeout),
+        read_only,
         application_name="tidegate-api",
         max_size=pool_size,
         timeout=pool_timeout,
@@ -55,12 +79,34 @@ def create_app(
     pool.max_waiting = MAX_WAITING
     pool.reconnect_timeout = RECONNECT_SECONDS
 
+    streams = Streams(live or Live())
+    targets = Targets(allow_private=hooks.allow_private)
+    sender = Sender()
+    context = Context(
+        pool=pool,
+        schema_revision=schema_revision,
+        feature_names=tuple(feature_names),
+        figures=Figures(),
+        kafka=kafka,
+        replays=BoundedSemaphore(REPLAYS),
+        streams=streams,
+        catching_up=CapacityLimiter(CATCHING_UP),
+        sealer=Sealer(hooks.secret_keys),
+        targets=targets,
+        wake=sender.wake,
+    )
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool.open(wait=False)
         try:
-            yield
+            async with AsyncExitStack() as stack:
+                if hooks.deliver:
+                    await stack.enter_async_context(sender.running(context, sending or Sending()))
+                await stack.enter_async_context(following(read_only, streams, sender.wake))
+                yield
         finally:
+            targets.close()
             await to_thread.run_sync(pool.close)
 
     app = FastAPI(
@@ -73,17 +119,20 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.context = Context(
-        pool=pool,
-        schema_revision=schema_revision,
-        feature_names=tuple(feature_names),
-        figures=Figures(),
-        kafka=kafka,
-        replays=BoundedSemaphore(REPLAYS),
-    )
+    app.state.context = context
     # Each router carries its whole prefix: FastAPI's routes know nothing of one given here, and
     # the metrics are named after routes.
-    for routes in (decisions, alerts, models, promotions, stats, dead_letters, health):
+    for routes in (
+        decisions,
+        alert_stream,  # before the route that takes any id
+        alerts,
+        models,
+        promotions,
+        stats,
+        dead_letters,
+        webhooks,
+        health,
+    ):
         app.include_router(routes.router)
     pages.add(app)
     problems.add(app)

@@ -13,9 +13,10 @@ import uvicorn
 
 import migrations
 from api import create_app
+from api.server import Server
 from models.features import NAMES
 from tidegate.cli.database import migrated
-from tidegate.settings import Kafka, Settings
+from tidegate.settings import Kafka, Settings, Webhooks
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
@@ -26,17 +27,17 @@ def serve(settings: Settings, host: str, port: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     kafka = settings.kafka if settings.kafka.brokers else None
     if settings.storage.database_url is not None:
-        _server(settings.storage.database_url, host, port, kafka).run()
+        _server(settings.storage.database_url, host, port, settings.webhooks, kafka).run()
         return
     with migrated(settings) as database:
-        _server(database.url, host, port, kafka).run()
+        _server(database.url, host, port, settings.webhooks, kafka).run()
 
 
 @contextmanager
-def in_background(database_url: str, port: int) -> Iterator[str]:
+def in_background(database_url: str, port: int, hooks: Webhooks) -> Iterator[str]:
     """Serves from a thread on the loopback address; gives the address of the pages. Raises OSError
     when the port is taken."""
-    server = _server(database_url, "127.0.0.1", port)
+    server = _server(database_url, "127.0.0.1", port, hooks)
     sock = server.config.bind_socket() if _free(port) else None
     if sock is None:
         raise OSError(f"port {port} is taken: choose another with --port")
@@ -50,15 +51,21 @@ def in_background(database_url: str, port: int) -> Iterator[str]:
         sock.close()
 
 
-def _server(database_url: str, host: str, port: int, kafka: Kafka | None = None) -> uvicorn.Server:
+def _server(
+    database_url: str, host: str, port: int, hooks: Webhooks, kafka: Kafka | None = None
+) -> Server:
     app = create_app(
-        database_url, schema_revision=migrations.head(), feature_names=NAMES, kafka=kafka
+        database_url,
+        schema_revision=migrations.head(),
+        feature_names=NAMES,
+        kafka=kafka,
+        hooks=hooks,
     )
     config = uvicorn.Config(
         app, host=host, port=port, log_config=None, server_header=False, timeout_graceful_shutdown=5
     )
     typer.echo(f"API and pages: http://{host}:{port}/", err=True)
-    return uvicorn.Server(config)
+    return Server(app, config)
 
 
 def _free(port: int) -> bool:

@@ -45,6 +45,9 @@ DELETE FROM model_version WHERE version = ANY(ARRAY(
 _VERSIONS = 200  # of one transaction: some 10 MB of contents
 
 
+EVENTS = (Table("alert_event", "at"), Table("webhook_delivery", "at"))
+
+
 @dataclass(frozen=True, slots=True)
 class Removed:
     """What was taken away at once: a batch of rows, or whole chunks."""
@@ -60,12 +63,16 @@ def enforce(
     """Takes away what is older than its retention, and tells after each step; the caller may stop
     between any two. The connection must be in autocommit, so that each step is a transaction.
 
-    Versions only where policies do the rest. From plain PostgreSQL's audit nothing goes, ever: its
-    rows refuse to be deleted one by one, and there are no chunks to drop.
+    Versions and events only where policies do the rest. From plain PostgreSQL's audit nothing goes,
+    ever: its rows refuse to be deleted one by one, and there are no chunks to drop.
     """
     kind, _ = policies.kind(conn)
     if retention.score_days:
         yield from _versions(conn, now - timedelta(retention.score_days))
+    if retention.event_days:
+        # No hypertables: they are small, and a delivery is changed with each try.
+        for table in EVENTS:
+            yield from _delete(conn, table, now - timedelta(retention.event_days), batch)
     if kind == Kind.COMMUNITY:
         return
     if retention.count_days:
