@@ -259,7 +259,11 @@ class Sender:
         """Sends meanwhile."""
         loop = asyncio.get_running_loop()
         dispatcher = Dispatcher(context.writing, context.sealer, context.targets, sending)
-        self._wake = partial(loop.call_soon_threadsafe, dispatcher.wake)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(dispatcher.wake)
+
+        self._wake = wake
         task = asyncio.create_task(dispatcher.run(), name="tidegate-webhooks")
         try:
             yield

@@ -49,7 +49,7 @@ class NewWebhook(BaseModel):
 
     url: Url
     description: Description = ""
-    kinds: Kinds = Field(default_factory=lambda: list(KINDS), description="of events; else all")
+    kinds: Kinds = Field(["alert.created", "alert.changed"], description="of events")
 
 
 class WebhookChanges(BaseModel):

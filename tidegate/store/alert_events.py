@@ -106,5 +106,6 @@ def known(conn: Conn, position: Position) -> bool:
 def _event(row: dict[str, Any]) -> AlertEvent:
     position = Position(int(row.pop("event_xid")), row.pop("event_id"))
     at, kind = row.pop("event_at"), row.pop("kind")
-    alert = None if row["alert_id"] is None else Alert(**row)
+    # The id is the event's, the rest the alert's.
+    alert = None if row["transaction_id"] is None else Alert(**row)
     return AlertEvent(position, at, kind, alert)
