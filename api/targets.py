@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import SOCK_STREAM, gaierror, getaddrinfo
 
 import httpx
@@ -19,9 +19,11 @@ LONGEST_URL = 2000  # characters
 _LOOKUPS = 64  # at a time, of different names: more than there are webhooks
 _TRIED = 3  # addresses of a name
 
-# The metadata and agent service of a cloud, which has a public address.
-_METADATA = IPv4Address("168.63.129.16")
-_NAT64 = IPv6Network("64:ff9b::/96")
+# What Python takes for public, or did in a release that may be ours: a cloud's agent and metadata
+# service, special addresses of IETF's protocols, and documentation.
+_NOT_PUBLIC_4 = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
+_NOT_PUBLIC_6 = (IPv6Network("3fff::/20"),)
+_UNICAST = IPv6Network("2000::/3")  # all that was ever given out; NAT64 is outside
 
 _Address = IPv4Address | IPv6Address
 
@@ -33,14 +35,16 @@ class BadTarget(ValueError):
 def is_public(address: _Address) -> bool:
     """Whether it is an address of the internet: neither private, shared, loopback, link-local,
     multicast, reserved or of a cloud's metadata, nor one of IPv6 that has one of IPv4 in it."""
-    if isinstance(address, IPv6Address) and (
-        address.ipv4_mapped is not None
-        or address.sixtofour is not None
-        or address.teredo is not None
-        or address in _NAT64
-    ):
+    if not address.is_global or address.is_multicast:
         return False
-    return address.is_global and not address.is_multicast and address != _METADATA
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_4)
+    embeds = address.sixtofour is not None or address.teredo is not None
+    return (
+        address in _UNICAST
+        and not embeds
+        and not any(address in network for network in _NOT_PUBLIC_6)
+    )
 
 
 class Targets:
@@ -66,7 +70,7 @@ class Targets:
             raise BadTarget("https is needed")
         if parsed.userinfo or parsed.fragment:
             raise BadTarget("no user, password or fragment is allowed")
-        if parsed.port == 0:
+        if parsed.port is not None and not 1 <= parsed.port <= 65535:
             raise BadTarget("no such port")
         literal = _literal(parsed.host)
         if literal is not None:
