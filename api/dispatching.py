@@ -32,7 +32,7 @@ from api.replies import AlertReply
 from api.targets import BadTarget, Targets, Transport
 from tidegate import __version__, metrics
 from tidegate.sealing import CannotOpen, Sealer
-from tidegate.store import outbox
+from tidegate.store import outbox, restored
 from tidegate.store.alert_events import AlertEvent
 from tidegate.store.connection import Conn
 from tidegate.store.outbox import Claimed, Tried
@@ -164,6 +164,8 @@ class Dispatcher:
             self._new = True
 
     async def _tidy(self) -> None:
+        if await self._write(restored.renew):
+            log.warning("the database was restored from a dump: events begin anew")
         for webhook_id, why in await self._write(outbox.disable):
             log.warning("a webhook was disabled: %s", why, extra={"webhook_id": str(webhook_id)})
         metrics.WEBHOOK_OLDEST_PENDING_SECONDS.set(await self._write(outbox.oldest_seconds))

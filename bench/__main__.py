@@ -19,6 +19,7 @@ from bench import (
     learn_predict,
     run,
     storage,
+    streams,
     trigger,
     write,
 )
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "write": write.bench,
     "trigger": trigger.bench,
     "kafka": kafka.bench,
+    "streams": streams.bench,
     "storage": storage.bench,
     "columnstore": columnstore.bench,
     "drift": drift.bench,
@@ -46,7 +48,15 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
 }
 # They need data that the repository does not have, or ten gigabytes and ten minutes.
 NAMED_ONLY = ("drift", "handbook", "storage")
-FAILURES = (BrokerFailed, EmbeddedError, NoLabels, PGliteFailed, RunFailed, UnreadableFile)
+FAILURES = (
+    BrokerFailed,
+    EmbeddedError,
+    NoLabels,
+    PGliteFailed,
+    RunFailed,
+    UnreadableFile,
+    streams.Missed,
+)
 OUT = Path(__file__).parent / "out"
 
 
