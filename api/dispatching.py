@@ -62,8 +62,9 @@ class Sending:
 
 def body(event_id: str, kind: str, at: datetime, data: str) -> str:
     """What is sent. `data` is JSON."""
-    head = json.dumps({"id": event_id, "type": kind, "created_at": _rfc3339(at)})
-    return f'{head[:-1]}, "data": {data}}}'
+    named = {"id": event_id, "type": kind, "created_at": _rfc3339(at)}
+    head = json.dumps(named, separators=(",", ":"))
+    return f'{head[:-1]},"data":{data}}}'
 
 
 def ping() -> tuple[str, str]:
@@ -75,7 +76,7 @@ def ping() -> tuple[str, str]:
 def _rendered(event: AlertEvent) -> tuple[str, str]:
     event_id = f"evt_{event.position.id}"
     alert = AlertReply.model_validate(event.alert).model_dump_json()
-    return event_id, body(event_id, event.kind, event.at, f'{{"alert": {alert}}}')
+    return event_id, body(event_id, event.kind, event.at, f'{{"alert":{alert}}}')
 
 
 class Dispatcher:
