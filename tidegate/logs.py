@@ -29,7 +29,7 @@ def configure(level: str = "info", style: Format = "auto", stream: TextIO | None
     did before.
 
     style: text, json, or auto, which is text on a terminal and JSON elsewhere. Warnings of Python
-    are logged too; uvicorn's access lines are not, for their paths name cards, and neither are those
+    are logged too; uvicorn's access lines are not, for their paths name cards, nor are those
     of httpx.
     """
     stream = sys.stderr if stream is None else stream

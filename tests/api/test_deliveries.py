@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from psycopg.conninfo import make_conninfo
 import tidegate
 from api.dispatching import Sending
 from tests.api.receiver import Receiver, receiving
-from tests.api.rows import put_alert
+from tests.api.rows import put_alert, put_delivery, put_webhook
 from tests.waiting import wait_until
 from tidegate import metrics
 from tidegate.settings import Webhooks
@@ -307,27 +308,15 @@ def test_a_webhook_that_took_nothing_for_three_days_is_disabled_and_says_so(api,
 
 def test_a_webhook_that_too_much_waits_for_is_disabled(conn, monkeypatch):
     monkeypatch.setattr(outbox, "MOST_WAITING", 3)
-    conn.execute(
-        "INSERT INTO webhook (url, description, kinds, secret, created_by)"
-        " VALUES ('https://x/', '', ARRAY['alert.created'], 'plain:s', 'ann')"
-    )
+    webhook_id = put_webhook(conn)
     for n in range(4):
         assert outbox.disable(conn) == []
-        conn.execute(
-            "INSERT INTO webhook_delivery (webhook_id, event_id, kind, body)"
-            " SELECT webhook_id, %s, 'alert.created', '{}' FROM webhook",
-            (f"evt_{n}",),
-        )
+        put_delivery(conn, webhook_id, f"evt_{n}")
     assert [why for _, why in outbox.disable(conn)] == ["more than 3 deliveries waited"]
 
 
 def test_a_try_that_outlived_its_claim_changes_nothing(conn):
-    conn.execute(
-        "WITH made AS (INSERT INTO webhook (url, description, kinds, secret, created_by)"
-        " VALUES ('https://x/', '', ARRAY['alert.created'], 'plain:s', 'ann') RETURNING webhook_id)"
-        " INSERT INTO webhook_delivery (webhook_id, event_id, kind, body)"
-        " SELECT webhook_id, 'evt_1', 'alert.created', '{}' FROM made"
-    )
+    put_delivery(conn, put_webhook(conn), "evt_1")
     (first,) = outbox.claim(conn, {}, places=8)
     assert outbox.claim(conn, {}, places=8) == []
     conn.execute("UPDATE webhook_delivery SET next_at = now()")
@@ -373,12 +362,7 @@ def test_what_is_sent_is_counted(api, conn, receiver):
 
 def test_the_age_of_what_waits_longest_is_known(conn):
     assert outbox.oldest_seconds(conn) == 0
-    conn.execute(
-        "WITH made AS (INSERT INTO webhook (url, description, kinds, secret, created_by)"
-        " VALUES ('https://x/', '', ARRAY['alert.created'], 'plain:s', 'ann') RETURNING webhook_id)"
-        " INSERT INTO webhook_delivery (webhook_id, event_id, kind, body, at)"
-        " SELECT webhook_id, 'evt_1', 'alert.created', '{}', now() - interval '90 s' FROM made"
-    )
+    put_delivery(conn, put_webhook(conn), "evt_1", at=datetime.now(UTC) - timedelta(seconds=90))
     assert 90 <= outbox.oldest_seconds(conn) < 100
 
 
@@ -439,10 +423,10 @@ def free_port() -> int:
 
 
 def test_the_outbox_survives_a_killed_process_and_each_event_is_sent(
-    client, database, conn, receiver: Receiver
+    database, conn, receiver: Receiver
 ):
-    client.close()
-    quiet = hooked_without_api(conn, receiver.url)
+    webhook_id = put_webhook(conn, url=receiver.url)
+    conn.commit()
     receiver.hanging.set()
     running = start_api(database, free_port())
     try:
@@ -469,17 +453,7 @@ def test_the_outbox_survives_a_killed_process_and_each_event_is_sent(
     twice = sum(count > 1 for count in Counter(receiver.events()).values())
     assert twice <= 8
     with connect(database, application_name="test") as other:
-        assert len(deliveries.page(other, quiet, limit=100)) == 35
-
-
-def hooked_without_api(conn, url):
-    (row,) = conn.execute(
-        "INSERT INTO webhook (url, description, kinds, secret, created_by)"
-        " VALUES (%s, '', ARRAY['alert.created'], 'plain:s', 'ann') RETURNING webhook_id",
-        (url,),
-    ).fetchall()
-    conn.commit()
-    return row[0]
+        assert len(deliveries.page(other, webhook_id, limit=100)) == 35
 
 
 def states(conn) -> dict[str, int]:

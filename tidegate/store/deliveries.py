@@ -18,7 +18,7 @@ _COLUMNS = sql.SQL(
 PAGE = sql.SQL(
     """
 SELECT {columns} FROM webhook_delivery
-WHERE webhook_id = %(webhook_id)s AND delivery_id < coalesce(%(after)s::bigint, 2^63 - 1)
+WHERE webhook_id = %(webhook_id)s AND delivery_id < coalesce(%(after)s::bigint, 9223372036854775807)
 ORDER BY delivery_id DESC LIMIT %(limit)s
 """
 ).format(columns=_COLUMNS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tests.api.rows import put_alert
+from tests.api.rows import put_alert, put_webhook
 from tidegate.store import alert_events, outbox, restored
 from tidegate.store.alert_events import AlertEvent, Position
 from tidegate.store.connection import Conn
@@ -38,10 +38,7 @@ def sent(conn: Conn) -> list[UUID]:
 
 
 def test_after_a_restore_each_event_is_sent_once_and_readers_begin_anew(conn: Conn) -> None:
-    conn.execute(
-        "INSERT INTO webhook (url, description, kinds, secret, created_by)"
-        " VALUES ('https://x/', '', ARRAY['alert.created'], 'plain:s', 'ann')"
-    )
+    put_webhook(conn)
     conn.commit()
     told = put(conn)
     assert sent(conn) == [told]
