@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from psycopg_pool import ConnectionPool
 
 from api.figures import Figures
 from api.intake.service import Intake
+from api.streams import Streams
+from api.targets import Targets
+from tidegate.sealing import Sealer
 from tidegate.settings import Kafka
 from tidegate.store.connection import Conn
 
@@ -31,6 +35,11 @@ class Context:
     kafka: Kafka | None
     replays: BoundedSemaphore  # for each replay of a dead letter that may go on at a time
     intake: Intake
+    streams: Streams
+    catching_up: CapacityLimiter  # of streams that read what they missed
+    sealer: Sealer  # of the secrets that webhooks are signed with
+    targets: Targets  # where webhooks may be sent to
+    wake: Callable[[], None]  # says that there is something to send
 
     @contextmanager
     def writing(self, timeout: float | None = None) -> Iterator[Conn]:

@@ -20,6 +20,7 @@ from bench import (
     learn_predict,
     run,
     storage,
+    streams,
     trigger,
     write,
 )
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "trigger": trigger.bench,
     "kafka": kafka.bench,
     "intake": intake.bench,
+    "streams": streams.bench,
     "storage": storage.bench,
     "columnstore": columnstore.bench,
     "drift": drift.bench,
@@ -48,7 +50,15 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
 }
 # They need data that the repository does not have, or ten gigabytes and ten minutes.
 NAMED_ONLY = ("drift", "handbook", "storage")
-FAILURES = (BrokerFailed, EmbeddedError, NoLabels, PGliteFailed, RunFailed, UnreadableFile)
+FAILURES = (
+    BrokerFailed,
+    EmbeddedError,
+    NoLabels,
+    PGliteFailed,
+    RunFailed,
+    UnreadableFile,
+    streams.Missed,
+)
 OUT = Path(__file__).parent / "out"
 
 

@@ -66,6 +66,7 @@ ROUTES: dict[tuple[str, str], Need] = {
     ("POST", "/v1/webhooks/{webhook_id}/rotate"): Scope.WEBHOOKS_ADMIN,
     ("GET", "/v1/webhooks/{webhook_id}/deliveries"): Scope.WEBHOOKS_ADMIN,
     ("POST", "/v1/webhooks/{webhook_id}/test"): Scope.WEBHOOKS_ADMIN,
+    ("POST", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"): Scope.WEBHOOKS_ADMIN,
 }
 
 

@@ -22,6 +22,7 @@ from psycopg import sql
 
 import migrations
 from api import create_app
+from api.server import Server
 from tests.api.keys import ADMIN_KEY, put_admin_key
 from tests.remade import put_made, put_versions
 
@@ -34,7 +35,7 @@ def served(app: FastAPI) -> Iterator[str]:
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, lifespan="on", ws="none", log_config=None, access_log=False
     )
-    server = uvicorn.Server(config)
+    server = Server(app, config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -32,6 +32,8 @@ TABLES = KEPT | {
     "aggregate_floor",
     "alert",
     "alert_comment",
+    "alert_event",
+    "alert_event_position",
     "api_key",
     "audit",
     "cluster",
@@ -50,6 +52,8 @@ TABLES = KEPT | {
     "score",
     "sink_progress",
     "source_progress",
+    "webhook",
+    "webhook_delivery",
 }
 
 

@@ -40,6 +40,8 @@ class Retention(Protocol):
     @property
     def count_days(self) -> int: ...  # noqa: D102
     @property
+    def event_days(self) -> int: ...  # noqa: D102
+    @property
     def compress_after_days(self) -> int: ...  # noqa: D102
 
 

@@ -47,6 +47,9 @@ DELETE FROM model_version WHERE version = ANY(ARRAY(
 _VERSIONS = 200  # of one transaction: some 10 MB of contents
 
 
+EVENTS = (Table("alert_event", "at"), Table("webhook_delivery", "at"))
+
+
 @dataclass(frozen=True, slots=True)
 class Removed:
     """What was taken away at once: a batch of rows, or whole chunks."""
@@ -62,15 +65,19 @@ def enforce(
     """Takes away what is older than its retention, and tells after each step; the caller may stop
     between any two. The connection must be in autocommit, so that each step is a transaction.
 
-    Versions and the inbox only where policies do the rest. Rows of the audit refuse to be deleted,
-    unless their transaction says that it is for their age; what is newer than 30 days goes for
-    nobody.
+    Versions, the inbox and events only where policies do the rest. Rows of the audit refuse to be
+    deleted, unless their transaction says that it is for their age; what is newer than 30 days goes
+    for nobody.
     """
     kind, _ = policies.kind(conn)
     if retention.score_days:
         yield from _versions(conn, now - timedelta(retention.score_days))
     if retention.inbox_days:
         yield from _inbox(conn, now - timedelta(retention.inbox_days), batch)
+    if retention.event_days:
+        # No hypertables: they are small, and a delivery is changed with each try.
+        for table in EVENTS:
+            yield from _delete(conn, table, now - timedelta(retention.event_days), batch)
     if kind == Kind.COMMUNITY:
         return
     if retention.count_days:

@@ -21,13 +21,26 @@ from tests.api.rows import (
     put_alert,
     put_comment,
     put_dead_letter,
+    put_delivery,
     put_label,
     put_metric,
     put_promotion,
     put_score,
     put_version,
+    put_webhook,
 )
-from tidegate.store import alert_work, alerts, promotions, queries, served, stats
+from tidegate.store import (
+    alert_events,
+    alert_work,
+    alerts,
+    deliveries,
+    promotions,
+    queries,
+    served,
+    stats,
+    webhooks,
+)
+from tidegate.store.alert_events import Position
 from tidegate.store.alerts import AlertFilter
 from tidegate.store.queries import DeadLetterFilter, DecisionFilter
 
@@ -83,10 +96,19 @@ VARIED: dict[str, str] = {
     "model_version": "'version', 'v' || n, 'name', 'model-' || mod(n, 30)",
     "label": "'transaction_id', 't' || n",
     "promotion": "'promotion_id', 10 + n",
+    "webhook": """
+        'webhook_id', gen_random_uuid(), 'created_at', %(start)s + n * interval '1 second'
+    """,
+    "webhook_delivery": """
+        'delivery_id', 10 + n, 'event_id', 'evt_' || n,
+        'webhook_id', (ARRAY(SELECT webhook_id FROM webhook ORDER BY 1 LIMIT 300))[1 + mod(n, 300)],
+        'state', CASE mod(n, 50) WHEN 1 THEN 'pending' ELSE 'delivered' END,
+        'next_at', CASE mod(n, 50) WHEN 1 THEN now() - n * interval '1 second' END
+    """,
 }
 
 FIRST = UUID(int=0)
-NUMBERED = ("alert_comment", "dead_letter", "promotion")  # by the database
+NUMBERED = ("alert_comment", "dead_letter", "promotion", "webhook_delivery")  # by the database
 
 
 @pytest.fixture
@@ -99,6 +121,8 @@ def filled(conn: Conn) -> Iterator[Conn]:
     put_version(conn, "first", 0)
     put_label(conn, "first", 0)
     put_promotion(conn, "quick", "champion")
+    put_webhook(conn, FIRST)
+    put_delivery(conn, FIRST, "evt_first")
     for table, varied in VARIED.items():
         conn.execute(
             f"""
@@ -237,6 +261,23 @@ READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
     "comments of an alert, a next page": (
         lambda conn: alert_work.comments(conn, FIRST, limit=20, after=1000),
         "alert_comment_of_alert",
+    ),
+    "events of alerts": (
+        lambda conn: alert_events.after(conn, Position(700, 3), limit=20),
+        "alert_event_pkey",
+    ),
+    "webhooks": (lambda conn: webhooks.page(conn, limit=20), "webhook_newest"),
+    "webhooks, a next page": (
+        lambda conn: webhooks.page(conn, limit=20, after=NEWEST),
+        "webhook_newest",
+    ),
+    "deliveries": (
+        lambda conn: deliveries.page(conn, FIRST, limit=20),
+        "webhook_delivery_newest",
+    ),
+    "deliveries, a next page": (
+        lambda conn: deliveries.page(conn, FIRST, limit=20, after=1000),
+        "webhook_delivery_newest",
     ),
     "decisions": (some_decisions(DecisionFilter()), "score_event_time"),
     "decisions, a next page": (
