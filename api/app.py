@@ -15,7 +15,7 @@ from api import pages, problems
 from api.context import Context
 from api.edge import Edge
 from api.figures import Figures
-from api.routes import alerts, dead_letters, decisions, health, models, promotions, stats
+from api.routes import alerts, dead_letters, decisions, health, models, promotions, stats, traffic
 from tidegate.settings import Kafka
 from tidegate.store import connection
 
@@ -83,7 +83,7 @@ def create_app(
     )
     # Each router carries its whole prefix: FastAPI's routes know nothing of one given here, and
     # the metrics are named after routes.
-    for routes in (decisions, alerts, models, promotions, stats, dead_letters, health):
+    for routes in (decisions, alerts, models, promotions, stats, traffic, dead_letters, health):
         app.include_router(routes.router)
     pages.add(app)
     problems.add(app)
