@@ -2,8 +2,8 @@
 
 import { drawn } from "./dom.js";
 import * as format from "./format.js";
-import { axis, label, plot } from "./plot.js";
-import { linear, moments, ticks } from "./scales.js";
+import { axis, plot, timeAxis } from "./plot.js";
+import { linear, ticks } from "./scales.js";
 
 // Circle, triangle, square: told apart without colours, too.
 const SHAPES = {
@@ -37,14 +37,14 @@ export function dots(place) {
 const money = (one) => format.money(one.amount, one.amount_minor, one.currency);
 
 function draw(area, payments, marked) {
-  const { svg, width, left, right, top, bottom } = area;
+  const { svg, left, right, top, bottom } = area;
   const times = payments.map((one) => Date.parse(one.event_time));
   const values = payments.map((one) => Number(one.amount ?? one.amount_minor));
   const steps = ticks(Math.max(...values), 4);
   const y = linear(0, steps.at(-1), bottom, top + 4);
   const x = linear(times[0], times.at(-1), times.length < 2 ? (left + right) / 2 : left + 8, right - 8);
   axis(area, y, steps, (value) => format.tinyCount(value));
-  for (const [at, text, anchor] of moments(times[0], times.at(-1), width)) label(svg, x(at), bottom + 18, text, anchor);
+  timeAxis(area, x);
   const read = payments.map((one, n) => {
     const at = { x: x(times[n]), y: y(values[n]) };
     const shape = SHAPES[one.decision](at.x, at.y);

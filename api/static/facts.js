@@ -52,7 +52,7 @@ export async function loadDecision(alert) {
     ["Decided", `${format.span(Date.parse(found.event_time), Date.parse(found.scored_at))} after the payment`],
     ["Model version", made(found.model_version)],
     ["Policy", made(found.policy_version)],
-    ...(found.propensity < 1 ? [["Control group", `let through with probability ${found.propensity}`]] : []),
+    ...(found.propensity < 1 ? [["Control group", `${format.share(found.propensity, 1)} of such payments are reviewed instead`]] : []),
   ]);
   list("inputs", found.features.filter((one) => one.value !== null)
     .map((one) => [(one.name ?? "of another release").replaceAll("_", " "), String(+one.value.toPrecision(6))]));

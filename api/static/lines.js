@@ -2,8 +2,8 @@
 
 import { drawn } from "./dom.js";
 import * as format from "./format.js";
-import { axis, label, plot } from "./plot.js";
-import { linear, moments, ticks } from "./scales.js";
+import { axis, plot, timeAxis } from "./plot.js";
+import { linear, ticks } from "./scales.js";
 
 // `series`: [{series, name, points: [{at, value, examples}]}] with `at` in milliseconds; `marks`:
 // [{at, text}]. `most` bounds the axis where values have a bound.
@@ -26,14 +26,14 @@ export function lines(place, { label: what, most = Infinity, counted = "labelled
 }
 
 function draw(area, series, times, marks, most, counted) {
-  const { svg, width, left, right, top, bottom } = area;
-  const high = Math.max(...series.flatMap((one) => one.points.map((point) => point.value)), 1e-6);
+  const { svg, left, right, top, bottom } = area;
+  const high = highest(series);
   const steps = ticks(Math.min(high, most), 4).filter((value) => value <= most);
   const y = linear(0, Math.max(steps.at(-1), Math.min(high, most)), bottom, top);
   const x = linear(times[0], times.at(-1), times.length < 2 ? (left + right) / 2 : left, right);
   const digits = Math.max(...steps.map((value) => (String(value).split(".")[1] ?? "").length));
   axis(area, y, steps, (value) => value.toFixed(Math.min(digits, 4)));
-  for (const [at, text, anchor] of moments(times[0], times.at(-1), width)) label(svg, x(at), bottom + 18, text, anchor);
+  timeAxis(area, x);
   for (const mark of marks) {
     if (mark.at < times[0] || mark.at > times.at(-1)) continue;
     svg.append(drawn("line", { x1: x(mark.at), x2: x(mark.at), y1: top, y2: bottom, class: "event" }));
@@ -41,7 +41,7 @@ function draw(area, series, times, marks, most, counted) {
   for (const one of series) {
     const group = drawn("g", {});
     group.dataset.series = one.series;
-    group.append(drawn("polyline", { points: one.points.map((point) => `${x(point.at)},${y(point.value)}`).join(" "), class: "line" }));
+    group.append(drawn("polyline", { points: one.points.map((point) => `${x(point.at)},${Math.max(y(point.value), 0)}`).join(" "), class: "line" }));
     const last = one.points.at(-1);
     group.append(drawn("circle", { cx: x(last.at), cy: y(last.value), r: 3, class: "dot" }));
     svg.append(group);
@@ -54,9 +54,18 @@ function draw(area, series, times, marks, most, counted) {
     return {
       x: x(at),
       text: `${format.moment(at)} UTC: ${[...values, `${format.count(examples)} ${counted}`, ...near].join(", ")}`,
-      dots: found.map(([one, point]) => [x(point.at), y(point.value), one.series]),
+      dots: found.map(([one, point]) => [x(point.at), Math.max(y(point.value), 0), one.series]),
     };
   });
+}
+
+// The highest value that is drawn whole. First values rest on few frauds and can be far off: what is
+// far above nearly all others leaves the picture at the top, and is still read and in the table.
+function highest(series) {
+  const values = series.flatMap((one) => one.points.map((point) => point.value)).sort((a, b) => a - b);
+  const most = values.at(-1);
+  const usual = values[Math.floor((values.length - 1) * 0.95)] * 1.25;
+  return Math.max(most > 2 * usual ? usual : most, 1e-6);
 }
 
 // The newest point that is not after the moment.

@@ -38,7 +38,7 @@ async function showCurves(models) {
   if (newest === drawn) return;
   const tried = models.filter((model) => TRIED.precision in model.metrics);
   const names = [...new Set([chosen, ...tried.map((model) => model.name)])];
-  const records = await Promise.all(names.map((name) => get(`/v1/models/${encodeURIComponent(name)}`, { limit: 20, points: 400 })));
+  const records = await Promise.all(names.map((name) => get(`/v1/models/${encodeURIComponent(name)}`, { limit: 8, points: 400 })));
   const series = new Map(records.map((record) => [record.name, record.metrics]));
   curves.show(series.get(chosen), new Map(tried.map((model) => [model.name, series.get(model.name)])));
   versions.begin(chosen, records[0].versions);

@@ -2,6 +2,7 @@
 // legend that names the colours and a table of the same values behind it.
 
 import { drawn, make } from "./dom.js";
+import { moments } from "./scales.js";
 
 const MARGIN = { top: 10, right: 12, bottom: 24, left: 46 };
 const MOST_ROWS = 400; // of the table; a chart of more values tells its newest ones
@@ -119,6 +120,15 @@ export function axis({ svg, left, right }, scale, ticks, text) {
     const y = scale(value);
     svg.append(drawn("line", { x1: left, x2: right, y1: y, y2: y, class: value === ticks[0] ? "base" : "grid" }));
     label(svg, left - 6, y + 4, text(value), "end");
+  }
+}
+
+// The moments of a time axis; those at an end are kept inside.
+export function timeAxis({ svg, left, right, bottom }, scale) {
+  for (const [at, text] of moments(scale.low, scale.high, right - left)) {
+    const x = scale(at);
+    svg.append(drawn("line", { x1: x, x2: x, y1: bottom, y2: bottom + 4, class: "base" }));
+    label(svg, x, bottom + 18, text, x - left < 20 ? "start" : right - x < 20 ? "end" : "middle");
   }
 }
 

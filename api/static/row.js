@@ -47,8 +47,9 @@ function narrowing(field, value, kind) {
 
 function reasons(given) {
   if (given.length === 0) return make("span", { class: "quiet" }, "no reason was given");
-  return make("ul", {}, ...given.slice(0, 2).map((reason) => make("li", {}, reason.text)),
-    ...(given.length > 2 ? [make("li", {}, `and ${format.plural(given.length - 2, "more reason", "more reasons")}`)] : []));
+  const [first, second, ...others] = given;
+  const more = others.length > 0 ? `, and ${format.count(others.length)} more` : "";
+  return make("ul", {}, make("li", {}, first.text), ...(second === undefined ? [] : [make("li", {}, second.text + more)]));
 }
 
 function doing(alert) {

@@ -27,14 +27,21 @@ export function ticks(high, wanted = 4) {
   return Array.from({ length: count + 1 }, (_, n) => +(n * step).toPrecision(12));
 }
 
-// Moments that a time axis is labelled at, as [moment, text, anchor].
-export function moments(first, last, width) {
-  if (last <= first) return [[first, format.shortDate(first), "middle"]];
-  const parts = width > 560 ? 4 : width > 320 ? 3 : 2;
-  const span = last - first;
-  return Array.from({ length: parts + 1 }, (_, part) => {
-    const at = first + (span * part) / parts;
-    const text = span > 4 * DAY ? format.shortDate(at) : span > DAY ? `${format.shortDate(at)}, ${format.hour(at)}` : format.hour(at);
-    return [at, text, part === 0 ? "start" : part === parts ? "end" : "middle"];
-  });
+const MINUTE = 60_000;
+const HOUR = 3_600_000;
+const STEPS = [
+  MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR,
+  DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 56 * DAY, 112 * DAY, 224 * DAY, 448 * DAY,
+];
+const NEEDS = 78; // pixels of a label
+
+// Round moments (UTC) that a time axis of so many pixels is labelled at, as [moment, text].
+export function moments(first, last, pixels) {
+  if (last <= first) return [[first, format.shortDate(first)]];
+  const step = STEPS.find((one) => ((last - first) / one) * NEEDS <= pixels) ?? STEPS.at(-1);
+  const found = [];
+  for (let at = Math.ceil(first / step) * step; at <= last; at += step) {
+    found.push([at, step >= DAY || at % DAY === 0 ? format.shortDate(at) : format.hour(at)]);
+  }
+  return found;
 }

@@ -71,8 +71,7 @@ function listenToTheme() {
   let chosen = stored("tidegate-theme") ?? "system";
   const told = () => {
     const shown = chosen.charAt(0).toUpperCase() + chosen.slice(1);
-    write("theme", shown);
-    byId("theme").setAttribute("aria-label", `Theme: ${chosen}`);
+    write("theme", `${shown} theme`);
     byId("theme").title = "Light, dark, or as the system has it";
   };
   byId("theme").addEventListener("click", () => {

@@ -28,7 +28,7 @@ def test_decisions_scores_and_latencies_are_drawn(opened):
     expect(page.locator("#flagged-plot .legend")).to_contain_text("Declined 12")
     expect(page.locator("#flagged-plot .legend")).to_contain_text("Reviewed 12")
     expect(page.locator("#decided-plot .fill")).to_have_count(48)
-    expect(page.locator("#latency")).to_have_text("170 ms")
+    expect(page.locator("#latency")).to_have_text("175 ms")
     expect(page.locator("#lag")).to_have_text("unknown")
     chart = page.locator("#score-plot .chart")
     chart.focus()
