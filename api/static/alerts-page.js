@@ -12,7 +12,7 @@ import * as work from "./work.js";
 
 const USUALLY = 2_000; // milliseconds between two readings
 const LIVE = 15_000; // the same while news come by themselves
-const GATHER = 400; // milliseconds that news are gathered for before the list is asked for
+const GATHER = 800; // milliseconds that news are gathered for before the list is asked for
 
 let gathering = 0;
 

@@ -1,5 +1,7 @@
 // Asking the API, and asking it again.
 
+import { changing, signIn } from "./signing.js";
+
 const PATIENCE = 10_000; // milliseconds for one answer
 const EVERY = 2_000;
 const SLOWEST = 30_000; // while the page is hidden, or the API is away
@@ -18,7 +20,7 @@ export async function request(method, path, { query = {}, body, headers = {} } =
   for (const [name, value] of Object.entries(query)) {
     if (value !== "" && value !== null && value !== undefined) wanted.set(name, value);
   }
-  const told = { Accept: "application/json", ...headers };
+  const told = { Accept: "application/json", ...headers, ...(method === "GET" ? {} : await changing()) };
   if (body !== undefined) told["Content-Type"] = "application/json";
   let answer;
   try {
@@ -29,6 +31,7 @@ export async function request(method, path, { query = {}, body, headers = {} } =
   } catch {
     throw new Error("The API cannot be reached");
   }
+  if (answer.status === 401) signIn();
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
     throw new Refused(answer.status, problem.detail ?? problem.title ?? `The API answered ${answer.status}`);

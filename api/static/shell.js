@@ -1,8 +1,9 @@
 // What all pages have: the theme, the state of the connection, the stream's time, and who looks.
 
 import { byId, show, write } from "./dom.js";
-import { get, poll } from "./fetching.js";
+import { poll } from "./fetching.js";
 import * as format from "./format.js";
+import { session, signOut } from "./signing.js";
 
 const THEMES = ["system", "light", "dark"];
 const NAME = "tidegate-name";
@@ -122,11 +123,11 @@ function showName() {
 
 async function recognise() {
   showName();
-  if (!offers("session")) return;
-  const session = await get("/v1/session").catch(() => null);
-  const given = session?.name ?? session?.actor;
-  if (typeof given !== "string" || given === "") return;
-  name = given;
+  const found = await session();
+  show("leave", Boolean(found?.csrf_token));
+  // Where authentication is off everybody has the same name: then each says their own.
+  if (typeof found?.name !== "string" || found.name === "" || found.actor === "anonymous") return;
+  name = found.name;
   known = true;
   showName();
 }
@@ -135,5 +136,6 @@ listenToTheme();
 byId("who").addEventListener("click", () => {
   if (!known) askName();
 });
+byId("leave").addEventListener("click", signOut);
 byId("name-cancel").addEventListener("click", () => byId("name").close());
 recognise();

@@ -6,6 +6,7 @@ import * as format from "./format.js";
 import { offers } from "./shell.js";
 
 const MOST = 8;
+const SHARED = { card: "same card", terminal: "same terminal", reason: "same main reason" };
 
 export async function load(alert) {
   const found = offers("similar") ? await given(alert) : await looked(alert);
@@ -15,7 +16,10 @@ export async function load(alert) {
 
 async function given(alert) {
   const { data } = await get(`/v1/alerts/${alert.alert_id}/similar`);
-  return data.map((one) => [one.alert ?? one, why(alert, one.alert ?? one)]);
+  return data.map(({ why: shared, ...one }) => {
+    const other = one.alert ?? one;
+    return [other, Array.isArray(shared) ? shared.map((what) => SHARED[what] ?? what).join(", ") : why(alert, other)];
+  });
 }
 
 // The newest alerts of the card and of the terminal.

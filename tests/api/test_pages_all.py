@@ -62,7 +62,7 @@ READY = {
     "alerts": "#rows tr",
     "alert": "#similar li",
     "models": "#precision-plot svg",
-    "stream": "#dead-rows tr",
+    "stream": "#score-plot svg",
 }
 
 
