@@ -79,7 +79,8 @@ function open() {
 function changed(alert, ours) {
   const before = queue.chosen();
   queue.touch(alert);
-  if (ours && alert.status === "closed" && before?.status !== "closed") queue.move(1);
+  const closed = before?.alert_id === alert.alert_id && before.status !== "closed" && alert.status === "closed";
+  if (ours && closed) queue.move(1).catch(failed);
 }
 
 const actions = {

@@ -1,8 +1,11 @@
 // Keys of one letter. They rest while somebody types, while a dialog is open, and with Ctrl or Alt.
 
+const MOVES = new Set(["j", "k"]);
+
 export function listen(actions) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+    if (event.repeat && !MOVES.has(event.key)) return; // a key that is held down is meant once
     if (document.querySelector("dialog[open]") !== null || types(event.target)) return;
     const action = actions[event.key];
     if (action === undefined) return;

@@ -10,19 +10,26 @@ const HOUR = 3_600_000; // milliseconds
 const FIELDS = ["status", "outcome", "assignee", "snoozed_until"];
 const NAMES = { status: "status", outcome: "outcome", assignee: "assigned to", snoozed_until: "snoozed until" };
 
-let working = false;
+const MOST_WAITING = 8; // changes that wait for the one before; more keys than that are not meant
+
+let waiting = 0;
+let last = Promise.resolve(null); // the alert as our newest change left it, null where it made none
 
 // `chosen` gives the alert that is worked on, or null; `changed` gets it as it is afterwards, and
 // whether that is our doing.
 export function actions(chosen, changed) {
-  const doing = async (alert, changes, done) => {
-    if (working) return; // a key that is held down is one change
-    working = true;
-    try {
-      await change(alert, changes, done, changed);
-    } finally {
-      working = false;
-    }
+  // One after the other: who types fast means the alert as the key before left it.
+  const doing = (alert, changes, done) => doingSo(alert, () => [changes, done]);
+  const doingSo = (alert, plan) => {
+    if (waiting >= MOST_WAITING) return last;
+    waiting += 1;
+    last = last.then((ours) => {
+      const seen = ours?.alert_id === alert.alert_id && ours.version > alert.version ? ours : alert;
+      return change(seen, ...plan(seen), changed);
+    }).catch(() => null).finally(() => {
+      waiting -= 1;
+    });
+    return last;
   };
   const close = (outcome) => on((alert) => doing(alert, { status: "closed", outcome }, `Closed as ${outcome}`));
   const on = (act) => () => {
@@ -34,8 +41,9 @@ export function actions(chosen, changed) {
     assign: on(async (alert) => {
       const name = await myName();
       if (name === null) return;
-      const mine = alert.assignee === name;
-      await doing(alert, { assignee: mine ? null : name }, mine ? "Assigned to nobody" : `Assigned to ${name}`);
+      await doingSo(alert, (seen) => (seen.assignee === name
+        ? [{ assignee: null }, "Assigned to nobody"]
+        : [{ assignee: name }, `Assigned to ${name}`]));
     }),
     investigating: on((alert) => doing(alert, { status: "investigating" }, "Investigating")),
     fraud: close("fraud"),
@@ -50,15 +58,18 @@ export function actions(chosen, changed) {
   };
 }
 
+// The alert as it is then; null where it was not changed.
 async function change(alert, changes, done, changed) {
   try {
     const now = await send("PATCH", `/v1/alerts/${alert.alert_id}`, changes, { "If-Match": `"${alert.version}"` });
     changed(now, true);
     if (now.version === alert.version) tell("It was like that already.");
     else tell(`${done}: ${named(now)}.`, "Undo", () => change(now, before(alert), "Taken back", changed));
+    return now;
   } catch (error) {
     if (error instanceof Refused && error.status === 412) await clash(alert, changes, done, changed);
     else tell(`Not done: ${error.message}`);
+    return null;
   }
 }
 
@@ -77,7 +88,7 @@ async function clash(seen, changes, done, changed) {
   const theirs = FIELDS.filter((field) => seen[field] !== now[field])
     .map((field) => `${NAMES[field]} ${shown(field, seen[field])} → ${shown(field, now[field])}`);
   const text = theirs.length > 0 ? theirs.join(", ") : "it was changed and changed back";
-  tell(`Another analyst was quicker: ${text}. Yours was not made.`, "Make mine all the same", () => change(now, changes, done, changed), true);
+  tell(`Another analyst was quicker: ${text}. Yours was not made: ${named(now)}.`, "Make mine all the same", () => change(now, changes, done, changed), true);
 }
 
 function shown(field, value) {
