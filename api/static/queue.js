@@ -37,12 +37,19 @@ export async function refresh() {
   const page = await get("/v1/alerts", { ...filters.asked(), limit: PAGE });
   if (now !== generation || isStill()) return;
   page.data.forEach(update);
-  const news = page.data.filter((alert) => !rows.has(alert.alert_id)).length;
+  const news = newOf(page.data).length;
   if (loaded && isHeld()) {
     hold(news, page);
     return;
   }
   render(page);
+}
+
+// Those of a page that are new to the list. What only moved up to the page's end, as others left the
+// list, is not.
+function newOf(page) {
+  const known = page.findLastIndex((alert) => rows.has(alert.alert_id));
+  return page.filter((alert, n) => !rows.has(alert.alert_id) && (known === -1 || n < known));
 }
 
 function hold(news, page) {
@@ -83,18 +90,17 @@ function render(page) {
   }
   const known = page.data.filter((alert) => rows.has(alert.alert_id)).length;
   const marks = loaded && known > 0; // where everything is new, nothing stands out
-  let news = 0;
+  const news = new Set(newOf(page.data));
   let place = body.firstElementChild;
   for (const alert of page.data) {
     while (place !== null && !wanted.has(place.dataset.alert)) place = place.nextElementSibling;
     const there = rows.get(alert.alert_id);
     if (there === undefined) {
       const row = add(alert, place);
-      if (marks) {
+      if (marks && news.has(alert)) {
         row.classList.add("fresh");
         setTimeout(() => row.classList.remove("fresh"), FRESH);
       }
-      if (loaded) news += 1;
     } else if (there === place) {
       place = place.nextElementSibling;
     } else {
@@ -102,13 +108,13 @@ function render(page) {
     }
   }
   next = page.next;
-  if (!loaded) choose(sessionStorage.getItem(CURSOR), false);
+  if (loaded) say(news.size);
+  else choose(sessionStorage.getItem(CURSOR), false);
   loaded = true;
   waiting = null;
   show("held", false);
   show("table-box", rows.size > 0);
   show("older", next !== null);
-  say(news);
 }
 
 function add(alert, place = null) {

@@ -57,7 +57,7 @@ function doing(alert) {
   const parts = [make("span", { class: "mark", "data-mark": state }, state)];
   if (alert.assignee !== null) parts.push(make("span", { class: "quiet" }, alert.assignee));
   if (alert.snoozed_until !== null && Date.parse(alert.snoozed_until) > Date.now()) {
-    parts.push(make("span", { class: "quiet" }, `snoozed to ${format.moment(new Date(alert.snoozed_until))}`));
+    parts.push(make("span", { class: "quiet" }, `snoozed to ${format.shortDate(new Date(alert.snoozed_until))}, ${format.hour(new Date(alert.snoozed_until))}`));
   }
   return parts;
 }

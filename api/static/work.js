@@ -26,7 +26,7 @@ export function actions(chosen, changed) {
     last = last.then((ours) => {
       const seen = ours?.alert_id === alert.alert_id && ours.version > alert.version ? ours : alert;
       return change(seen, ...plan(seen), changed);
-    }).catch(() => null).finally(() => {
+    }).finally(() => {
       waiting -= 1;
     });
     return last;
@@ -67,8 +67,9 @@ async function change(alert, changes, done, changed) {
     else tell(`${done}: ${named(now)}.`, "Undo", () => change(now, before(alert), "Taken back", changed));
     return now;
   } catch (error) {
-    if (error instanceof Refused && error.status === 412) await clash(alert, changes, done, changed);
-    else tell(`Not done: ${error.message}`);
+    const clashed = error instanceof Refused && error.status === 412;
+    await (clashed ? clash(alert, changes, done, changed) : Promise.reject(error))
+      .catch((why) => tell(`Not done: ${why.message}`));
     return null;
   }
 }
