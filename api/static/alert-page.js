@@ -15,7 +15,7 @@ import { tell } from "./told.js";
 import * as work from "./work.js";
 
 const USUALLY = 5_000; // milliseconds between two readings
-const LIVE = 30_000; // the same while news come by themselves
+const LIVE = 10_000; // the same while news come by themselves
 
 const id = decodeURIComponent(location.pathname.split("/").at(-1));
 let alert = null;

@@ -7,11 +7,11 @@ import * as filters from "./filters.js";
 import * as format from "./format.js";
 import * as keys from "./keys.js";
 import * as queue from "./queue.js";
-import { failed, run, showState, showStreamTime, total } from "./shell.js";
+import { failed, recognised, run, showState, showStreamTime, total } from "./shell.js";
 import * as work from "./work.js";
 
 const USUALLY = 2_000; // milliseconds between two readings
-const LIVE = 15_000; // the same while news come by themselves
+const LIVE = 5_000; // the same while news come by themselves
 const GATHER = 800; // milliseconds that news are gathered for before the list is asked for
 
 let gathering = 0;
@@ -98,6 +98,7 @@ keys.listen({
   n: queue.showNews, "?": actions.help, Escape: queue.leave,
 });
 queue.listen(open);
+await recognised; // or a list of mine would not know whose
 // The filters of the address first, or the first list asked for would be the whole one.
 filters.listen(() => {
   queue.begin();
@@ -111,7 +112,8 @@ byId("pause").addEventListener("click", () => {
 });
 const askNow = run(ask, () => (events.isLive() ? LIVE : USUALLY));
 events.listen((alert) => {
-  if (queue.update(alert) || gathering !== 0) return;
+  queue.update(alert);
+  if (gathering !== 0) return;
   gathering = setTimeout(() => {
     gathering = 0;
     askNow();

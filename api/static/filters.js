@@ -2,6 +2,7 @@
 
 import { byId } from "./dom.js";
 import { me, myName } from "./shell.js";
+import { tab } from "./storage.js";
 
 const USUAL = { status: "open", snoozed: "no", sort: "newest" };
 const LIST = "tidegate-list"; // the address of the list, for the way back to it
@@ -32,10 +33,10 @@ function keep() {
   const query = new URLSearchParams(unusual());
   const address = query.size > 0 ? `${location.pathname}?${query}` : location.pathname;
   history.replaceState(null, "", address);
-  sessionStorage.setItem(LIST, address);
+  tab.write(LIST, address);
 }
 
-export const listAddress = () => sessionStorage.getItem(LIST) ?? "/";
+export const listAddress = () => tab.read(LIST) ?? "/";
 
 export function clear() {
   form().reset();

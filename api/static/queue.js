@@ -6,6 +6,7 @@ import { get } from "./fetching.js";
 import * as filters from "./filters.js";
 import * as format from "./format.js";
 import { fill, rowOf } from "./row.js";
+import { tab } from "./storage.js";
 import { showFor } from "./work.js";
 
 const PAGE = 50;
@@ -109,7 +110,7 @@ function render(page) {
   }
   next = page.next;
   if (loaded) say(news.size);
-  else choose(sessionStorage.getItem(CURSOR), false);
+  else choose(tab.read(CURSOR), false);
   loaded = true;
   waiting = null;
   show("held", false);
@@ -170,7 +171,7 @@ function choose(id, focus = true) {
     row.tabIndex = 0;
     if (focus) row.focus({ preventScroll: true });
     row.scrollIntoView({ block: "nearest" });
-    sessionStorage.setItem(CURSOR, cursor);
+    tab.write(CURSOR, cursor);
   }
   showFor(chosen());
 }
@@ -189,7 +190,7 @@ export async function move(by) {
 }
 
 export function leave() {
-  sessionStorage.removeItem(CURSOR);
+  tab.write(CURSOR, null);
   choose(null);
   if (byId("rows").contains(document.activeElement)) document.activeElement.blur();
 }

@@ -4,6 +4,7 @@ import { byId, show, write } from "./dom.js";
 import { poll } from "./fetching.js";
 import * as format from "./format.js";
 import { session, signOut } from "./signing.js";
+import { kept } from "./storage.js";
 
 const THEMES = ["system", "light", "dark"];
 const NAME = "tidegate-name";
@@ -51,25 +52,8 @@ export function total(id, number, before = "") {
   byId(id).title = before + format.count(number);
 }
 
-function stored(name) {
-  try {
-    return localStorage.getItem(name);
-  } catch {
-    return null;
-  }
-}
-
-function store(name, value) {
-  try {
-    if (value === null) localStorage.removeItem(name);
-    else localStorage.setItem(name, value);
-  } catch {
-    // it holds until the page is left
-  }
-}
-
 function listenToTheme() {
-  let chosen = stored("tidegate-theme") ?? "system";
+  let chosen = kept.read("tidegate-theme") ?? "system";
   const told = () => {
     const shown = chosen.charAt(0).toUpperCase() + chosen.slice(1);
     write("theme", `${shown} theme`);
@@ -79,13 +63,13 @@ function listenToTheme() {
     chosen = THEMES[(THEMES.indexOf(chosen) + 1) % THEMES.length];
     if (chosen === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = chosen;
-    store("tidegate-theme", chosen === "system" ? null : chosen);
+    kept.write("tidegate-theme", chosen === "system" ? null : chosen);
     told();
   });
   told();
 }
 
-let name = stored(NAME);
+let name = kept.read(NAME);
 let known = false; // by the API: nobody can say that they are another one
 
 export const me = () => name;
@@ -105,7 +89,7 @@ function askName() {
       const given = byId("name-text").value.trim();
       if (dialog.returnValue === "done" && given !== "") {
         name = given;
-        store(NAME, name);
+        kept.write(NAME, name);
         showName();
         resolve(name);
       } else {
@@ -138,4 +122,6 @@ byId("who").addEventListener("click", () => {
 });
 byId("leave").addEventListener("click", signOut);
 byId("name-cancel").addEventListener("click", () => byId("name").close());
-recognise();
+
+// Done when it is known who looks, as far as the API can tell.
+export const recognised = recognise();

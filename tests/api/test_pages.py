@@ -163,6 +163,7 @@ def test_of_two_analysts_the_second_is_told_what_the_first_changed(page, browser
         other = context.new_page()
         named(other, "bob")
         # Bob's page hears nothing of what happens meanwhile.
+        other.route("**/v1/alerts/stream*", lambda route: route.abort())
         other.goto(address)
         other.get_by_role("button", name="Pause").click()
         for one in (page, other):
@@ -213,6 +214,23 @@ def test_an_alert_that_only_takes_the_place_of_another_is_not_new(page, address,
     page.wait_for_timeout(200)
     expect(page.locator("#held")).to_be_hidden()
     expect(page.locator("#rows tr").first).to_contain_text("fraud")  # where it was, to look back
+    assert page.errors == []
+
+
+def test_news_come_by_themselves_where_the_api_sends_them(page, address, client, conn):
+    if "/v1/alerts/stream" not in client.get("/openapi.json").json()["paths"]:
+        pytest.skip("this API sends no news of alerts")
+    put_new_alert(conn, 1)
+    with page.expect_request("**/v1/alerts/stream*"):
+        page.goto(address)
+    expect(page.locator("#rows tr")).to_have_count(1)
+    alert_id = put_new_alert(conn, 2, card_token="card-new")
+    expect(page.locator("#rows tr").first).to_contain_text("card-new")
+    page.route("**/v1/alerts?*", lambda route: None)  # whatever it asks for now, it is not told
+    client.patch(
+        f"/v1/alerts/{alert_id}", json={"assignee": "bob"}, headers={"If-Match": '"1"'}
+    ).raise_for_status()
+    expect(page.locator("#rows tr").first).to_contain_text("bob")
     assert page.errors == []
 
 
