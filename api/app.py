@@ -36,6 +36,7 @@ from api.routes import (
     promotions,
     session,
     stats,
+    traffic,
     webhooks,
 )
 from api.streams import Live, Streams
@@ -65,6 +66,7 @@ ROUTERS = (
     models.router,
     promotions.router,
     stats.router,
+    traffic.router,
     dead_letters.router,
     webhooks.router,
     audit.router,
