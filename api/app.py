@@ -15,7 +15,20 @@ from api import pages, problems
 from api.context import Context
 from api.edge import Edge
 from api.figures import Figures
-from api.routes import alerts, dead_letters, decisions, health, models, promotions, stats
+from api.routes import (
+    alerts,
+    cases,
+    dead_letters,
+    decisions,
+    dispositions,
+    entities,
+    exports,
+    health,
+    models,
+    promotions,
+    similar,
+    stats,
+)
 from tidegate.settings import Kafka
 from tidegate.store import connection
 
@@ -26,6 +39,8 @@ RECONNECT_SECONDS = 10.0
 # Each replay of a dead letter may hold a thread for as long as Kafka is waited for, and others want
 # to read meanwhile; the next one is told to come later.
 REPLAYS = 2
+# Each export holds a connection of the pool for as long as its reader takes.
+EXPORTS = 2
 
 
 def create_app(
@@ -80,9 +95,13 @@ def create_app(
         figures=Figures(),
         kafka=kafka,
         replays=BoundedSemaphore(REPLAYS),
+        exports=BoundedSemaphore(EXPORTS),
     )
     # Each router carries its whole prefix: FastAPI's routes know nothing of one given here, and
     # the metrics are named after routes.
+    # `exports` first: `/v1/alerts/export` is no alert's id.
+    for routes in (exports, cases, dispositions, similar, entities):
+        app.include_router(routes.router)
     for routes in (decisions, alerts, models, promotions, stats, dead_letters, health):
         app.include_router(routes.router)
     pages.add(app)

@@ -32,6 +32,7 @@ class Context:
     figures: Figures
     kafka: Kafka | None
     replays: BoundedSemaphore  # for each replay of a dead letter that may go on at a time
+    exports: BoundedSemaphore  # for each export that may go on at a time
 
     @contextmanager
     def writing(self) -> Iterator[Conn]:

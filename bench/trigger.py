@@ -23,7 +23,7 @@ from tidegate.store.connection import Conn
 _ROUNDS = 31  # a call takes half a second, and the two differ by less than the rounds do
 _WITH, _WITHOUT = "decisions.write", "decisions.write, trigger disabled"
 
-EMPTY = "TRUNCATE score, alert, stale_mark CASCADE"
+EMPTY = "TRUNCATE score, alert, alert_case, stale_mark CASCADE"
 ENABLE = "ALTER TABLE score ENABLE TRIGGER score_marks_stale"
 DISABLE = "ALTER TABLE score DISABLE TRIGGER score_marks_stale"
 MARKED = "SELECT count(*) FROM stale_mark"
