@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Annotated
 
@@ -93,7 +93,7 @@ class _Export(Response):
                 await to_thread.run_sync(parts.close)
             self._context.exports.release()
 
-    async def _send(self, parts: Iterator[bytes], send: Send) -> None:
+    async def _send(self, parts: Generator[bytes, None, None], send: Send) -> None:
         # The first part before the status: what goes wrong until then is told.
         part = await to_thread.run_sync(next, parts, None)
         status = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
@@ -104,7 +104,7 @@ class _Export(Response):
             part = await to_thread.run_sync(next, parts, None)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _parts(self) -> Iterator[bytes]:
+    def _parts(self) -> Generator[bytes, None, None]:
         with self._context.pool.connection() as conn:
             rows = exports.batches(
                 conn, self._which, self._order, size=BATCH, timeout=BATCH_SECONDS

@@ -118,9 +118,9 @@ def change(conn: Conn, alert_id: UUID, version: int, changes: Changes, *, actor:
     """Changes an alert that is at this version and writes the audit; returns what it is then.
 
     An alert is closed with an outcome, which is told as a label (`store.analyst_labels`), and loses
-    it when it is opened again. What changes nothing leaves the version as it is. Raises NoSuchAlert,
-    Changed and CannotChange. The isolation must be READ COMMITTED: of two at once, the second waits
-    for the end of the first one's transaction.
+    it when it is opened again. What changes nothing leaves the version as it is. Raises
+    NoSuchAlert, Changed and CannotChange. The isolation must be READ COMMITTED: of two at once, the
+    second waits for the end of the first one's transaction.
     """
     alert = _at_version(conn, alert_id, version)
     before = {name: getattr(alert, name) for name in _FIELDS}

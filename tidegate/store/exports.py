@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from psycopg import ServerCursor, sql
@@ -45,7 +45,7 @@ PATIENT = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 
 def batches(
     conn: Conn, which: AlertFilter, order: Order, *, size: int, timeout: float
-) -> Iterator[list[tuple[Any, ...]]]:
+) -> Generator[list[tuple[Any, ...]], None, None]:
     """Rows of COLUMNS, at most `size` in a batch, as the alerts are at the first one. The
     transaction must be a new one and lasts until the caller ends it; `timeout` (seconds) bounds
     each batch, not the whole."""
