@@ -83,19 +83,20 @@ class _Export(Response):
             return
         parts = self._parts()
         try:
+            # The first part before the status: what goes wrong until then is told.
+            first = await to_thread.run_sync(next, parts)
             with fail_after(LONGEST_SECONDS):
                 async with create_task_group() as group:
                     group.start_soon(_hung_up, receive, group.cancel_scope)
-                    await self._send(parts, send)
+                    await self._send(first, parts, send)
                     group.cancel_scope.cancel()
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(parts.close)
             self._context.exports.release()
 
-    async def _send(self, parts: Generator[bytes, None, None], send: Send) -> None:
-        # The first part before the status: what goes wrong until then is told.
-        part = await to_thread.run_sync(next, parts, None)
+    async def _send(self, first: bytes, parts: Generator[bytes, None, None], send: Send) -> None:
+        part: bytes | None = first
         status = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(status)
         while part is not None:
