@@ -90,6 +90,9 @@ class _Export(Response):
                     group.start_soon(_hung_up, receive, group.cancel_scope)
                     await self._send(first, parts, send)
                     group.cancel_scope.cancel()
+        except* TimeoutError as ex:
+            # Whoever reads then sees a file without its end: the server cuts the connection.
+            raise TimeoutError("an export took too long to be read") from ex
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(parts.close)

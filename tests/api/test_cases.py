@@ -129,12 +129,14 @@ def test_a_disposition_closes_an_alert_comments_on_it_and_is_told_once(client, c
     conn.commit()
     path = f"/v1/alerts/{alert_id}"
     body = {"outcome": "fraud", "comment": "not hers"}
+    answer = None
     for tag in ('"1"', '"1"', None):  # repeated as it was, and without
         headers = {} if tag is None else {"If-Match": tag}
         answer = client.post(f"{path}/disposition", json=body, headers=headers)
         assert answer.status_code == 200, answer.text
         assert answer.headers["etag"] == '"2"'
         assert answer.json() == client.get(path).json()
+    assert answer is not None
     assert (answer.json()["status"], answer.json()["outcome"]) == ("closed", "fraud")
     comments = client.get(f"{path}/comments").json()["data"]
     assert [comment["text"] for comment in comments] == ["not hers"]

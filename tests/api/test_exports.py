@@ -99,7 +99,8 @@ def fill(conn, rows):
         INSERT INTO alert (alert_id, transaction_id, event_time, card_token, terminal_id,
             amount_minor, currency, score, decision, reasons, model_version)
         SELECT gen_random_uuid(), 't' || n, now(), 'card-' || n, 'terminal', n, 'EUR', .5,
-            'review', jsonb_build_array(jsonb_build_object('code', repeat(md5(n::text), 100))), 'v'
+            'review', jsonb_build_array(jsonb_build_object(
+                'code', 'A', 'weight', 1, 'text', repeat(md5(n::text), 100))), 'v'
         FROM generate_series(1, %s) AS n
         """,
         (rows,),
@@ -108,12 +109,14 @@ def fill(conn, rows):
 
 
 def begun(client):
-    """An export of which the first part was read and no more."""
+    """An export of which the first bytes were read and no more, and its reader: it hangs up when
+    it is gone."""
     stream = client.stream("GET", PATH)
     answer = stream.__enter__()
     assert answer.status_code == 200
-    next(answer.iter_raw(100))
-    return stream
+    reader = answer.iter_raw(100)
+    next(reader)
+    return stream, reader
 
 
 def test_more_exports_than_may_go_on_are_told_to_come_later(serve, database, conn, monkeypatch):
@@ -125,7 +128,7 @@ def test_more_exports_than_may_go_on_are_told_to_come_later(serve, database, con
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
     assert client.get("/v1/alerts").status_code == 200
-    for stream in going_on:
+    for stream, _ in going_on:
         stream.__exit__(None, None, None)
     until = time.monotonic() + 20
     while (answer := client.get(PATH, params={"card_token": "card-7"})).status_code == 503:
@@ -147,7 +150,7 @@ def test_who_hangs_up_or_stalls_frees_the_connection(serve, database, conn, monk
         assert time.monotonic() < until, "its transaction is still there"
         time.sleep(0.1)
     conn.rollback()
-    stalled.__exit__(None, None, None)
+    stalled[0].__exit__(None, None, None)
     assert client.get(PATH, params={"card_token": "card-7"}).status_code == 200
 
 

@@ -17,6 +17,10 @@ from tidegate.store.connection import Conn
 
 SOURCE = "analyst"
 
+# Not now(), when the transaction began: of two at once the one that waited for the other began
+# first, maybe, and what it says is nevertheless newer.
+AT = "SELECT clock_timestamp()"
+
 
 class LabelMessage(TypedDict):
     """A label as the contract has it."""
@@ -43,12 +47,9 @@ def label_of(alert: Alert, outcome: str | None, at: datetime) -> LabelMessage | 
 
 
 def closed(conn: Conn, alerts: Sequence[Alert]) -> None:
-    """Tells the labels of alerts whose outcome was just set."""
-    labels = [
-        label
-        for alert in alerts
-        if (label := label_of(alert, alert.outcome, alert.changed_at or alert.created_at))
-    ]
+    """Tells the labels of alerts whose outcome was just set, and which are locked by that."""
+    (at,) = conn.execute(AT).fetchone() or (datetime.now(UTC),)
+    labels = [label for alert in alerts if (label := label_of(alert, alert.outcome, at))]
     if labels:
         tell(conn, labels)
 
