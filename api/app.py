@@ -28,13 +28,18 @@ from api.routes import (
     alert_stream,
     alerts,
     audit,
+    cases,
     dead_letters,
     decisions,
+    dispositions,
+    entities,
+    exports,
     health,
     intake,
     models,
     promotions,
     session,
+    similar,
     stats,
     traffic,
     webhooks,
@@ -52,6 +57,8 @@ RECONNECT_SECONDS = 10.0
 # Each replay of a dead letter may hold a thread for as long as Kafka is waited for, and others want
 # to read meanwhile; the next one is told to come later.
 REPLAYS = 2
+# Each export holds a connection of the pool for as long as its reader takes.
+EXPORTS = 2
 # Streams that come back all at once read what they missed a few at a time.
 CATCHING_UP = 2
 
@@ -61,8 +68,14 @@ CATCHING_UP = 2
 ROUTERS = (
     intake.router,
     decisions.router,
-    alert_stream.router,  # before the route that takes any id
+    # Before the route that takes any id:
+    alert_stream.router,
+    exports.router,
     alerts.router,
+    cases.router,
+    dispositions.router,
+    similar.router,
+    entities.router,
     models.router,
     promotions.router,
     stats.router,
@@ -125,6 +138,7 @@ def create_app(
         figures=Figures(),
         kafka=kafka,
         replays=BoundedSemaphore(REPLAYS),
+        exports=BoundedSemaphore(EXPORTS),
         intake=Intake(url, kafka, pool_timeout),
         streams=Streams(live or Live()),
         catching_up=CapacityLimiter(CATCHING_UP),

@@ -40,6 +40,7 @@ class Context:
     sealer: Sealer  # of the secrets that webhooks are signed with
     targets: Targets  # where webhooks may be sent to
     wake: Callable[[], None]  # says that there is something to send
+    exports: BoundedSemaphore  # for each export that may go on at a time
 
     @contextmanager
     def writing(self, timeout: float | None = None) -> Iterator[Conn]:

@@ -28,7 +28,7 @@ _WITH, _WITHOUT = "decisions.write", "decisions.write, trigger disabled"
 _FLAGGED = "decisions.write, all flagged"
 _NO_EVENTS = "decisions.write, all flagged, no events"
 
-EMPTY = "TRUNCATE score, alert, alert_event, stale_mark CASCADE"
+EMPTY = "TRUNCATE score, alert, alert_case, alert_event, stale_mark CASCADE"
 ENABLE = "ALTER TABLE score ENABLE TRIGGER score_marks_stale"
 DISABLE = "ALTER TABLE score DISABLE TRIGGER score_marks_stale"
 EVENTS = "ALTER TABLE alert ENABLE TRIGGER alert_created_is_logged"
