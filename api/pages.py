@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
+
+from api.access import policy
+from api.access.guard import Who
+from api.access.policy import Open
 
 HERE = Path(__file__).parent
 
@@ -35,7 +39,7 @@ PLACES = (
 )
 NAVIGATION = (("/", "Alerts"), ("/models", "Models"), ("/stream", "Stream"))
 
-# What a page asks for only where this API has it: a browser logs each answer that is an error.
+# What a page asks for only where its reader may: a browser logs each answer that is an error.
 OFFERS = {
     "stream": "/v1/alerts/stream",
     "session": "/v1/session",
@@ -51,10 +55,10 @@ def add(app: FastAPI) -> None:
     app.mount(_Static.path, _Static(directory=HERE / "static"), name="static")
 
 
-def _show(place: Place, request: Request) -> HTMLResponse:
-    paths = request.app.openapi()["paths"]
-    offers = " ".join(name for name, path in OFFERS.items() if path in paths)
-    return HTMLResponse(_text(place, offers))
+def _show(place: Place, caller: Who) -> HTMLResponse:
+    allowed = {*caller.scopes, Open.CALLERS}
+    offers = [name for name, path in OFFERS.items() if policy.need("GET", path) in allowed]
+    return HTMLResponse(_text(place, " ".join(offers)))
 
 
 @cache
