@@ -75,14 +75,16 @@ class Follower:
                     conn.prepare_threshold = None  # poolers lose what a session prepared
                     conn.execute(alert_events.LISTEN)
                     self._follow(conn)
-            except psycopg.Error as ex:
-                if said != type(ex).__name__:
-                    said = type(ex).__name__
-                    log.warning("events of alerts cannot be read: %s; it is tried again", said)
+                said = ""
+            except Exception as ex:
+                why = type(ex).__name__
+                if said != why:
+                    said = why
+                    # What the database says may name hosts; what else goes wrong is a bug.
+                    bug = None if isinstance(ex, psycopg.Error) else ex
+                    log.warning("alerts cannot be followed: %s; tries again", why, exc_info=bug)
                 self._stopping.wait(self._wait)
                 self._wait = min(2 * self._wait, LONGEST_WAIT)
-            else:
-                said = ""
 
     def _follow(self, conn: Conn) -> None:
         position = self._position

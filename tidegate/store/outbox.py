@@ -7,8 +7,8 @@ is claimed again after that, so each is made at least once. Secrets come as they
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -21,10 +21,9 @@ CLAIMED_SECONDS = 60  # longer than any try takes
 FAILING_DAYS = 3  # without any success, after which a webhook is disabled
 MOST_WAITING = 100_000  # deliveries of one webhook, some 200 MB; with more it is disabled
 
+DELIVERED = "SELECT xid::text, id FROM alert_event_position WHERE name = 'delivered'"
 # One process at a time makes deliveries of events; the others go on with what there is.
-DELIVERED = """
-SELECT xid::text, id FROM alert_event_position WHERE name = 'delivered' FOR UPDATE SKIP LOCKED
-"""
+TAKE_TURN = f"{DELIVERED} FOR UPDATE SKIP LOCKED"
 ADVANCE = """
 UPDATE alert_event_position SET xid = %(xid)s::text::xid8, id = %(id)s WHERE name = 'delivered'
 """
@@ -130,11 +129,11 @@ class Claimed:
     webhook_id: UUID
     event_id: str
     kind: str
-    body: str
+    body: str = field(repr=False)
     attempts: int  # with this one
-    url: str
-    secret: str  # sealed, as the next
-    previous_secret: str | None  # while it signs, too
+    url: str = field(repr=False)
+    secret: str = field(repr=False)  # sealed, as the next
+    previous_secret: str | None = field(repr=False)  # while it signs, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +157,13 @@ class Tried:
 def make(conn: Conn, render: Callable[[AlertEvent], tuple[str, str]], *, limit: int) -> int:
     """Makes deliveries of at most `limit` events, for each webhook that wants them; says of how
     many. `render` gives an event's id, as it is known outside, and the body."""
-    row = conn.execute(DELIVERED).fetchone()
-    if row is None:
+    seen = _position(conn, DELIVERED)
+    # A lock is written, too, and most of the time there is nothing to do.
+    if seen is None or not alert_events.after(conn, seen, limit=1):
         return 0
-    position = Position(int(row[0]), row[1])
+    position = _position(conn, TAKE_TURN)
+    if position is None:
+        return 0
     events = alert_events.after(conn, position, limit=limit)
     if not events:
         return 0
@@ -234,6 +236,11 @@ def _insert(
         "times": [event.at for event in events],
     }
     conn.execute(MAKE, values)
+
+
+def _position(conn: Conn, query: LiteralString) -> Position | None:
+    row = conn.execute(query).fetchone()
+    return None if row is None else Position(int(row[0]), row[1])
 
 
 def _advance(conn: Conn, position: Position) -> None:
