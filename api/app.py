@@ -103,6 +103,7 @@ def create_app(
     live: Live | None = None,
     hooks: Webhooks | None = None,
     sending: Sending | None = None,
+    takes: bool = True,
 ) -> FastAPI:
     """The API as an ASGI application; nothing is opened before its lifespan starts.
 
@@ -113,7 +114,8 @@ def create_app(
     the inbox, dead letters nowhere, and the route says so). `access` says who is let in (None:
     whoever has a key); a database without any key gets one, if there is whom to tell it,
     `tell_first_key`. `live` is how alerts are streamed, `hooks` and `sending` whether and how
-    webhooks are sent (None: another process sends them).
+    webhooks are sent (None: another process sends them); `takes` whether payments and labels are
+    taken, which is of no use where nothing reads them.
 
     The application starts without its database, says so in `/readyz` and finds it when it comes.
     Serve it with `api.server.Server`, which ends its streams.
@@ -140,6 +142,7 @@ def create_app(
         replays=BoundedSemaphore(REPLAYS),
         exports=BoundedSemaphore(EXPORTS),
         intake=Intake(url, kafka, pool_timeout),
+        takes=takes,
         streams=Streams(live or Live()),
         catching_up=CapacityLimiter(CATCHING_UP),
         sealer=Sealer(hooks.secret_keys),

@@ -35,6 +35,7 @@ class Context:
     kafka: Kafka | None
     replays: BoundedSemaphore  # for each replay of a dead letter that may go on at a time
     intake: Intake
+    takes: bool  # payments and labels
     streams: Streams
     catching_up: CapacityLimiter  # of streams that read what they missed
     sealer: Sealer  # of the secrets that webhooks are signed with

@@ -10,7 +10,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, HTTPException, Request
 from fastapi.responses import Response
 
 from api import problems
@@ -34,7 +34,15 @@ from tidegate.schema import to_datetime
 from tidegate.store.decided import Place
 from tidegate.store.queries import StoredDecision
 
-router = APIRouter(prefix="/v1", tags=["intake"])
+
+def _takes(context: Ctx) -> None:
+    if not context.takes:
+        raise HTTPException(
+            503, "this is a demo of payments of its own: `tidegate run` takes others"
+        )
+
+
+router = APIRouter(prefix="/v1", tags=["intake"], dependencies=[Depends(_takes)])
 
 LONGEST_WAIT = 10.0  # seconds that a request may wait for its decisions
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4}(?:\.\d{1,6})?)(?=$|[,;\s])", re.IGNORECASE)

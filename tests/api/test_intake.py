@@ -255,6 +255,13 @@ def test_a_database_that_may_only_be_read_takes_nothing(
     assert client.post("/v1/transactions", json=payment("s")).status_code == 403
 
 
+def test_where_nothing_would_read_them_no_payments_are_taken(serve: Serve, database: str) -> None:
+    client = serve(database, takes=False)
+    assert client.post("/v1/transactions", json=payment("v")).status_code == 503
+    assert client.post("/v1/labels", json=label("v")).status_code == 503
+    assert inbox(database) == []
+
+
 def test_a_database_that_is_away_is_told(serve: Serve) -> None:
     client = serve("postgresql://127.0.0.1:1/none", pool_timeout=0.3)
     reply = client.post("/v1/transactions", json=payment("t"))

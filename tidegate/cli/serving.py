@@ -40,10 +40,11 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 @contextmanager
 def in_background(database_url: str, port: int, settings: Settings) -> Iterator[str]:
-    """Serves from a thread on the loopback address, to whoever asks there, without Kafka; gives the
-    address of the pages. Raises OSError when the port is taken."""
+    """Serves from a thread on the loopback address, to whoever asks there, beside a flow that reads
+    files: no payments are taken. Gives the address of the pages. Raises OSError when the port is
+    taken."""
     open_to_all = replace(settings, access=Access(auth=False), kafka=Kafka())
-    server = _server(database_url, "127.0.0.1", port, open_to_all)
+    server = _server(database_url, "127.0.0.1", port, open_to_all, takes=False)
     sock = server.config.bind_socket() if _free(port) else None
     if sock is None:
         raise OSError(f"port {port} is taken: choose another with --port")
@@ -57,7 +58,9 @@ def in_background(database_url: str, port: int, settings: Settings) -> Iterator[
         sock.close()
 
 
-def _server(database_url: str, host: str, port: int, settings: Settings) -> Server:
+def _server(
+    database_url: str, host: str, port: int, settings: Settings, *, takes: bool = True
+) -> Server:
     app = create_app(
         database_url,
         schema_revision=migrations.head(),
@@ -66,6 +69,7 @@ def _server(database_url: str, host: str, port: int, settings: Settings) -> Serv
         access=settings.access,
         tell_first_key=_tell_first_key,
         hooks=settings.webhooks,
+        takes=takes,
     )
     config = uvicorn.Config(
         app,
