@@ -16,6 +16,7 @@ import pytest
 
 from api.intake import doors
 from tests.api.conftest import Serve
+from tests.api.keys import OPEN
 from tests.dataflows.streams import query
 from tests.faults.cluster import Cluster
 from tests.kafka.broker import Broker
@@ -251,7 +252,8 @@ def test_a_backlog_that_no_flow_works_off_is_told_before_it_grows(
 def test_a_database_that_may_only_be_read_takes_nothing(
     serve: Serve, database: str, reader: str
 ) -> None:
-    client = serve(psycopg.conninfo.make_conninfo(database, options=f"-c role={reader}"))
+    limited = psycopg.conninfo.make_conninfo(database, options=f"-c role={reader}")
+    client = serve(limited, access=OPEN)
     assert client.post("/v1/transactions", json=payment("s")).status_code == 403
 
 
@@ -263,7 +265,7 @@ def test_where_nothing_would_read_them_no_payments_are_taken(serve: Serve, datab
 
 
 def test_a_database_that_is_away_is_told(serve: Serve) -> None:
-    client = serve("postgresql://127.0.0.1:1/none", pool_timeout=0.3)
+    client = serve("postgresql://127.0.0.1:1/none", pool_timeout=0.3, access=OPEN)
     reply = client.post("/v1/transactions", json=payment("t"))
     assert reply.status_code == 503
     assert "Retry-After" in reply.headers
