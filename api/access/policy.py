@@ -61,7 +61,7 @@ ROUTES: dict[tuple[str, str], Need] = {
     ("GET", "/v1/promotions"): Scope.MODELS_READ,
     ("GET", "/v1/stats"): Scope.STATS_READ,
     ("GET", "/v1/traffic"): Scope.STATS_READ,
-    ("GET", "/v1/traffic/terminals/{terminal_id:path}"): Scope.TERMINALS_READ,
+    ("GET", "/v1/traffic/terminals"): Scope.TERMINALS_READ,
     ("GET", "/v1/dead-letters"): Scope.DEAD_LETTERS_READ,
     ("POST", "/v1/dead-letters/{dead_letter_id}/replay"): Scope.DEAD_LETTERS_REPLAY,
     ("GET", "/v1/audit"): Scope.AUDIT_READ,

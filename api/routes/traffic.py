@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api import problems
 from api.context import Ctx
+from api.parameters import Text
 from api.replies import Reply
 from tidegate.store import traffic
 from tidegate.store.traffic import Step
@@ -24,8 +25,6 @@ LONGEST = {
     Step.HOUR: timedelta(days=92),
     Step.DAY: timedelta(days=1830),
 }
-
-TerminalId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
 
 
 class Span(BaseModel):
@@ -48,6 +47,7 @@ class TrafficParameters(Span):
 class TerminalParameters(Span):
     """The same of one terminal."""
 
+    terminal_id: Text
     step: Literal["hour", "day"] = Field("hour", description="length of a bucket")
 
 
@@ -124,21 +124,23 @@ def get_traffic(
 
 
 @router.get(
-    "/traffic/terminals/{terminal_id:path}",
+    "/traffic/terminals",
     response_model=TerminalTrafficReply,
     responses=problems.LISTED,
 )
 def get_terminal_traffic(
-    context: Ctx, terminal_id: TerminalId, asked: Annotated[TerminalParameters, Query()]
+    context: Ctx, asked: Annotated[TerminalParameters, Query()]
 ) -> TerminalTrafficReply | Response:
     """A terminal's decisions over event time; one that is not known has none."""
     step = Step(asked.step)
     if (fault := _fault(asked, step)) is not None:
         return fault
     with context.pool.connection() as conn:
-        series = traffic.terminal(conn, terminal_id, step, since=asked.since, until=asked.until)
+        series = traffic.terminal(
+            conn, asked.terminal_id, step, since=asked.since, until=asked.until
+        )
     return TerminalTrafficReply(
-        terminal_id=terminal_id,
+        terminal_id=asked.terminal_id,
         step=asked.step,
         series=[TerminalSeriesReply.model_validate(one) for one in series],
     )

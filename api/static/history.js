@@ -35,7 +35,7 @@ export async function loadTerminal(alert) {
     const length = step === "day" ? DAY : DAY / 24;
     const until = (Math.floor(Date.parse(alert.event_time) / length) + (step === "day" ? 8 : 25)) * length;
     const since = until - SPANS[step];
-    const found = await get(`/v1/traffic/terminals/${alert.terminal_id.split("/").map(encodeURIComponent).join("/")}`, { step, since: text(since), until: text(until) });
+    const found = await get("/v1/traffic/terminals", { terminal_id: alert.terminal_id, step, since: text(since), until: text(until) });
     const count = Math.round((until - since) / length);
     const approved = new Array(count).fill(0);
     const others = new Array(count).fill(0);

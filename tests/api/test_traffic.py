@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from tests.api.rows import put_score
@@ -64,18 +65,21 @@ def test_where_nothing_was_decided_there_is_nothing(client):
 
 
 def test_a_terminal_has_its_own_series_whatever_its_name(filled):
-    reply = filled.get("/v1/traffic/terminals/terminal-1", params=SPAN).json()
-    (series,) = reply["series"]
-    assert (reply["terminal_id"], series["currency"]) == ("terminal-1", "EUR")
+    def told(terminal_id, **asked):
+        given = SPAN | {"terminal_id": terminal_id} | asked
+        reply = filled.get("/v1/traffic/terminals", params=given).json()
+        assert reply["terminal_id"] == terminal_id
+        return reply["series"]
+
+    (series,) = told("terminal-1")
+    assert series["currency"] == "EUR"
     assert (series["decisions"], series["not_approved"]) == ([2, 1], [1, 0])
-    reply = filled.get("/v1/traffic/terminals/a%2Fb%3Fc", params=SPAN | {"step": "day"})
-    assert reply.json()["series"] == []  # the day begins before the span
-    reply = filled.get("/v1/traffic/terminals/a%2Fb%3Fc", params=SPAN).json()
-    assert (reply["terminal_id"], reply["series"][0]["decisions"]) == ("a/b?c", [1])
-    assert filled.get("/v1/traffic/terminals/nobody", params=SPAN).json()["series"] == []
+    assert told("a/b?c")[0]["decisions"] == [1]
+    assert told("a/b?c", step="day") == []  # the day begins before the span
+    assert told("nobody") == []
 
 
-@pytest.mark.parametrize("path", ["/v1/traffic", "/v1/traffic/terminals/terminal-1"])
+@pytest.mark.parametrize("path", ["/v1/traffic", "/v1/traffic/terminals?terminal_id=terminal-1"])
 @pytest.mark.parametrize(
     ("asked", "field"),
     [
@@ -90,7 +94,7 @@ def test_a_terminal_has_its_own_series_whatever_its_name(filled):
     ],
 )
 def test_a_span_that_is_wrong_or_too_long_is_422_and_named(client, path, asked, field):
-    answer = client.get(path, params=asked)
+    answer = client.get(str(httpx.URL(path).copy_merge_params(asked)))
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert field in [fault["field"] for fault in answer.json()["errors"]]
