@@ -111,12 +111,13 @@ def test_a_label_reaches_the_flow(client: httpx.Client, database: str, flow: Clu
 def test_where_no_flow_runs_a_payment_is_kept_and_its_address_told(
     client: httpx.Client, database: str
 ) -> None:
-    reply = client.post("/v1/transactions", json=payment("c 1"), headers={"Prefer": "wait=0.05"})
+    body = payment("c 1")
+    reply = client.post("/v1/transactions", json=body, headers={"Prefer": "wait=0.05"})
     assert reply.status_code == 202
     assert reply.headers["Location"] == "/v1/decisions/c%201"
     assert reply.json()["status"] == "accepted"
     assert reply.json()["decision"] is None
-    again = client.post("/v1/transactions", json=payment("c 1"))
+    again = client.post("/v1/transactions", json=body)
     assert (again.status_code, again.json()["repeat"]) == (202, True)
     assert inbox(database) == ["c 1"]
 
