@@ -17,7 +17,7 @@ from tidegate.schema import SECOND, Batch, Labels
 from tidegate.settings import Topics
 from tidegate.store import connection, inbox
 
-ROWS, DAYS, SEED = 6_000, 12, 31
+ROWS, DAYS, SEED = 3_000, 6, 31
 MATURITY_DAYS = 2.0
 
 
@@ -38,7 +38,7 @@ def put(database: str, batch: Batch, told: Labels | None = None, at_once: int = 
             conn.commit()
 
 
-def wait_for(cluster: Cluster, database: str, rows: int, seconds: float = 120) -> None:
+def wait_for(cluster: Cluster, database: str, rows: int, seconds: float = 220) -> None:
     deadline = time.monotonic() + seconds
     while query(database, "SELECT count(*) FROM score")[0][0] < rows:
         assert time.monotonic() < deadline, cluster.said()[-2000:]
