@@ -157,7 +157,11 @@ def _served(server: str) -> Iterator[_Served]:
         directory = opened.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-bench-"))
         port = _free_port()
         env = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
-        env |= {"TIDEGATE_DATABASE_URL": url, "TIDEGATE_DATA_DIR": directory}
+        env |= {
+            "TIDEGATE_AUTH": "off",
+            "TIDEGATE_DATABASE_URL": url,
+            "TIDEGATE_DATA_DIR": directory,
+        }
         log = Path(directory) / "log"
         processes: dict[str, subprocess.Popen[bytes]] = {}
         for name, command in (("flow", ["run"]), ("API", ["api", "--port", str(port)])):

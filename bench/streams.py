@@ -103,7 +103,12 @@ def api(url: str, directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], in
     command = "from tidegate.cli import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", command, "api", "--port", str(port)],
-        env=env | {"TIDEGATE_DATABASE_URL": url, "TIDEGATE_DATA_DIR": str(directory)},
+        env=env
+        | {
+            "TIDEGATE_AUTH": "off",
+            "TIDEGATE_DATABASE_URL": url,
+            "TIDEGATE_DATA_DIR": str(directory),
+        },
         cwd=Path(__file__).parents[1],
         stderr=subprocess.DEVNULL,
     )

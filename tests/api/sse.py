@@ -89,5 +89,7 @@ def raw(client: httpx.Client) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     opened.settimeout(30)
     opened.connect((url.host, url.port))
-    opened.sendall(b"GET /v1/alerts/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+    key = client.headers["Authorization"]
+    asked = f"GET /v1/alerts/stream HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\n\r\n"
+    opened.sendall(asked.encode())
     return opened

@@ -21,6 +21,7 @@ import migrations
 from api import create_app
 from api.streams import Live
 from tests.api.conftest import served
+from tests.api.keys import ADMIN_KEY, OPEN, bearer
 from tests.api.rows import put_alert
 from tests.api.sse import Event, Events, listening, raw
 from tests.waiting import wait_until
@@ -238,7 +239,8 @@ def test_fifty_streams_cost_one_query_a_batch(serve, database, conn, monkeypatch
 
     monkeypatch.setattr(alert_events, "after", counted)
     api = serve(database)
-    api = httpx.Client(base_url=api.base_url, limits=httpx.Limits(max_connections=60), timeout=30)
+    many = httpx.Limits(max_connections=60)
+    api = httpx.Client(base_url=api.base_url, headers=api.headers, limits=many, timeout=30)
     go, made = threading.Event(), []
     started = threading.Barrier(51)
 
@@ -258,14 +260,14 @@ def test_fifty_streams_cost_one_query_a_batch(serve, database, conn, monkeypatch
 
 
 def test_it_answers_503_until_the_database_is_there(serve, tmp_path):
-    api = serve(f"postgresql://nobody@/none?host={tmp_path}")
+    api = serve(f"postgresql://nobody@/none?host={tmp_path}", access=OPEN)
     answer = api.get("/v1/alerts/stream")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 def test_a_server_that_stops_ends_its_streams_at_once(serve, database):
     ended = []
-    with served(create_app(database)) as address:
+    with served(create_app(database, access=OPEN)) as address:
 
         def listen():
             with httpx.Client(base_url=address) as api, listening(api) as events:
@@ -289,7 +291,7 @@ class Watcher(threading.Thread):
 
     def __init__(self, address: Any) -> None:
         super().__init__()
-        self.client = httpx.Client(base_url=address, timeout=20)
+        self.client = httpx.Client(base_url=address, headers=bearer(ADMIN_KEY), timeout=20)
         self.seen: list[Event] = []
         self.last = ""
         self.opened = 0

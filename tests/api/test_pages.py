@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import expect
 
+from tests.api.keys import ADMIN_KEY, bearer
 from tests.api.rows import put_alert, put_dead_letter, put_label, put_score, put_version
 
 SOON = 10_000  # milliseconds: the page asks every two seconds
@@ -159,7 +160,7 @@ def test_of_two_analysts_the_second_is_told_what_the_first_changed(page, browser
     alert_id = put_new_alert(conn, 1)
     named(page, "ann")
     page.goto(address)
-    with browser.new_context(locale="en-US") as context:
+    with browser.new_context(locale="en-US", extra_http_headers=bearer(ADMIN_KEY)) as context:
         other = context.new_page()
         named(other, "bob")
         # Bob's page hears nothing of what happens meanwhile.

@@ -74,7 +74,12 @@ def test_a_signal_ends_it_at_once_although_clients_watch_alerts(
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-c", API, "api", "--port", f"{port}"],
-        env=os.environ | {"TIDEGATE_DATA_DIR": str(tmp_path), "TIDEGATE_DATABASE_URL": database},
+        env=os.environ
+        | {
+            "TIDEGATE_AUTH": "off",
+            "TIDEGATE_DATA_DIR": str(tmp_path),
+            "TIDEGATE_DATABASE_URL": database,
+        },
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
