@@ -362,7 +362,7 @@ def test_what_is_sent_is_counted(api, conn, receiver):
 
 def test_the_age_of_what_waits_longest_is_known(conn):
     assert outbox.oldest_seconds(conn) == 0
-    put_delivery(conn, put_webhook(conn), "evt_1", at=datetime.now(UTC) - timedelta(seconds=90))
+    put_delivery(conn, put_webhook(conn), "evt_1", at=datetime.now(UTC) - timedelta(seconds=95))
     assert 90 <= outbox.oldest_seconds(conn) < 100
 
 

@@ -310,9 +310,9 @@ def test_in_a_browser_somebody_signs_in_works_and_signs_out(visitor, stranger, k
     expect(visitor.locator("#rows")).to_contain_text("card-7")
     assert urlsplit(visitor.url).query == "decision=review"
     assert visitor.evaluate("document.cookie") == ""
-    sent = visitor.evaluate("import('/static/session.js').then((s) => s.changing())")
+    sent = visitor.evaluate("import('/static/signing.js').then((s) => s.changing())")
     assert len(sent["X-CSRF-Token"]) == 64
-    visitor.evaluate("import('/static/session.js').then((s) => s.signOut())")
+    visitor.get_by_role("button", name="Sign out").click()
     expect(visitor).to_have_title("Sign in · Tidegate")
 
 

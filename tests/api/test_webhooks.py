@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.api.keys import ADMIN
 from tidegate.settings import Webhooks
 
 URL = "https://hooks.example.com/tidegate?key=abc"
@@ -54,7 +55,7 @@ def test_a_webhook_shows_its_secret_once(client, conn):
         "disabled_because": None,
         "version": 1,
         "created_at": made["created_at"],
-        "created_by": "api",
+        "created_by": ADMIN,
         "changed_at": None,
         "enabled_at": made["created_at"],
         "delivered_at": None,
@@ -81,7 +82,7 @@ def test_the_audit_has_every_change_and_no_secret(client, conn):
         "test",
         "delete",
     ]
-    assert {(actor, subject) for _, actor, subject, *_ in rows} == {("api", made["webhook_id"])}
+    assert {(actor, subject) for _, actor, subject, *_ in rows} == {(ADMIN, made["webhook_id"])}
     assert rows[0][4] == {
         "url": "https://hooks.example.com/...",
         "description": "",
