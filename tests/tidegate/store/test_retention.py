@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+import psycopg
 import pytest
 
 from tests.tidegate.store.conftest import MakeDecisions
@@ -159,12 +160,17 @@ def decisions_of(conn: Conn, name: str) -> int:
     return int(found)
 
 
-def test_the_audit_stays_for_ever_and_stops_nothing(plain: Conn) -> None:
-    old = NOW - timedelta(days=5000)
-    plain.execute(
-        "INSERT INTO audit (at, actor, action, subject) VALUES (%s, 'a', 'b', 'c')", (old,)
-    )
-    assert list(retention.enforce(plain, Retention(audit_days=30), NOW)) == []
+def test_the_audit_goes_by_its_age_alone(plain: Conn) -> None:
+    for days in (5000, 31, 29):
+        plain.execute(
+            "INSERT INTO audit (at, actor, action, subject) VALUES (%s, 'a', 'b', 'c')",
+            (NOW - timedelta(days=days),),
+        )
+    assert list(retention.enforce(plain, Retention(audit_days=0), NOW)) == []
+    removed = list(retention.enforce(plain, Retention(audit_days=30), NOW))
+    assert removed == [Removed("audit", rows=2)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        plain.execute("DELETE FROM audit")
     assert plain.execute("SELECT count(*) FROM audit").fetchone() == (1,)
 
 
