@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import expect
 
-from tests.api.keys import ADMIN_KEY, bearer
+from tests.api.keys import bearer, put_key
 from tests.api.rows import put_alert, put_dead_letter, put_label, put_score, put_version
 
 SOON = 10_000  # milliseconds: the page asks every two seconds
@@ -25,9 +25,9 @@ def put_new_alert(conn, seconds, **given):
     return alert_id
 
 
-def named(page, name):
-    """As if the analyst had said before who they are."""
-    page.add_init_script(f"localStorage.setItem('tidegate-name', '{name}')")
+def named(page, name, conn):
+    """The page of an analyst of this name."""
+    page.context.set_extra_http_headers(bearer(put_key(conn, "analyst", name=name)))
 
 
 def told(conn, alert_id):
@@ -93,6 +93,7 @@ def test_the_page_says_what_it_waits_for(page, address, conn):
 def test_an_alert_is_worked_on_by_keyboard_alone(page, address, conn):
     ids = [put_alert(conn, n, card_token=f"card-{n}") for n in range(3)]
     conn.commit()
+    named(page, "ann", conn)
     page.goto(address)
     expect(page.locator("#rows tr")).to_have_count(3)
     page.keyboard.press("f")  # of no alert: nothing happens
@@ -103,8 +104,6 @@ def test_an_alert_is_worked_on_by_keyboard_alone(page, address, conn):
     expect(chosen).to_contain_text("card-1")
     expect(chosen).to_be_focused()
     page.keyboard.press("a")
-    page.get_by_label("Name").fill("ann")
-    page.keyboard.press("Enter")
     expect(chosen).to_contain_text("ann")
     page.keyboard.press("i")
     expect(chosen).to_contain_text("investigating")
@@ -158,11 +157,11 @@ def test_every_key_has_a_button(page, address, conn):
 
 def test_of_two_analysts_the_second_is_told_what_the_first_changed(page, browser, address, conn):
     alert_id = put_new_alert(conn, 1)
-    named(page, "ann")
+    named(page, "ann", conn)
     page.goto(address)
-    with browser.new_context(locale="en-US", extra_http_headers=bearer(ADMIN_KEY)) as context:
+    with browser.new_context(locale="en-US") as context:
         other = context.new_page()
-        named(other, "bob")
+        named(other, "bob", conn)
         # Bob's page hears nothing of what happens meanwhile.
         other.route("**/v1/alerts/stream*", lambda route: route.abort())
         other.goto(address)
@@ -275,7 +274,7 @@ def test_a_list_of_mine_and_of_closed_ones_is_an_address(page, address, conn):
     put_new_alert(conn, 1, card_token="card-1", assignee="ann", status="closed", outcome="unclear")
     put_new_alert(conn, 2, card_token="card-2", assignee="bob", status="closed", outcome="fraud")
     put_new_alert(conn, 3, card_token="card-3")
-    named(page, "ann")
+    named(page, "ann", conn)
     page.goto(f"{address}/?status=closed&whose=mine")
     expect(page.locator("#rows tr")).to_have_count(1)
     expect(page.locator("#rows tr")).to_contain_text("unclear")
