@@ -126,9 +126,9 @@ class Retention:
     dead_letter_days: int = 90
     model_metric_days: int = 400
     audit_days: int = 0
-    inbox_days: int = 7  # messages that the flow has read; past any backup that may be restored
     count_days: int = 400  # what is counted by minute and hour
     event_days: int = 7  # what became of alerts, and what was sent to webhooks
+    inbox_days: int = 7  # messages that the flow has read; past any backup that may be restored
     compress_after_days: int = 14  # past maturity and the longest outage that is caught up with
 
     def __post_init__(self) -> None:

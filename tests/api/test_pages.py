@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import expect
 
-from tests.api.keys import bearer, put_key
+from tests.api.keys import OPEN, bearer, put_key
 from tests.api.rows import put_alert, put_dead_letter, put_label, put_score, put_version
 
 SOON = 10_000  # milliseconds: the page asks every two seconds
@@ -324,7 +324,7 @@ def test_a_paused_list_stands_still_until_it_is_resumed(page, address, conn):
 
 
 def test_without_the_database_the_page_says_so(page, serve, tmp_path):
-    client = serve(f"postgresql://nobody@/none?host={tmp_path}", pool_timeout=0.2)
+    client = serve(f"postgresql://nobody@/none?host={tmp_path}", pool_timeout=0.2, access=OPEN)
     page.goto(str(client.base_url))
     expect(page.get_by_role("alert")).to_contain_text("The database does not answer", timeout=SOON)
     expect(page.locator("#state")).to_have_text("Trying again")

@@ -103,7 +103,7 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
     assert (topics.alerts, topics.dead_letters) == ("a", "dl")
     assert (settings.monitoring.metrics_port, settings.monitoring.metrics_host) == (9100, "0.0.0.0")
     assert (settings.monitoring.log_level, settings.monitoring.log_format) == ("warning", "json")
-    assert settings.retention == Retention(100, 20, 30, 3650, 9, 31, 5, 2)
+    assert settings.retention == Retention(100, 20, 30, 3650, 31, 5, 9, 2)
     assert settings.webhooks == Webhooks(False, True, (KEY, OTHER_KEY))
 
 
