@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,9 @@ def serve() -> Iterator[Serve]:
             options.setdefault("schema_revision", migrations.head())
             key = options.pop("key", ADMIN_KEY)
             if key == ADMIN_KEY and "access" not in options:
-                put_admin_key(database_url)
+                # One that is not there yet, or has no tables, has no keys either.
+                with suppress(psycopg.OperationalError, psycopg.errors.UndefinedTable):
+                    put_admin_key(database_url)
             app = options.pop("app", None) or create_app(database_url, **options)
             address = stack.enter_context(served(app))
             headers = {} if key is None else {"Authorization": f"Bearer {key}"}
