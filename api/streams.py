@@ -91,8 +91,19 @@ class Streams:
         self.live = live
         self.position: Position | None = None  # up to where events were told; None: not yet
         self.closing = False
+        self._begun = asyncio.Event()
         self._open: set[Stream] = set()
         self._joined: set[Stream] = set()
+
+    async def begun(self, seconds: float) -> bool:
+        """Whether there is a position, if need be after a wait: a server that has just started has
+        none for a moment, and browsers give up on a stream that is refused."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._begun.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def open(self, decision: str | None) -> Stream:
         """One more stream, which gets nothing before it joins. Raises Full."""
@@ -118,19 +129,23 @@ class Streams:
 
     def tell(self, frames: Sequence[Frame], position: Position) -> None:
         """Hands events to all, which go up to this position."""
-        self.position = position
+        self._at(position)
         for stream in tuple(self._joined):
             stream.offer(frames, position)
 
     def restart(self, position: Position) -> None:
         """Events from before this position can no longer be told. Who comes back is told so."""
-        self.position = position
+        self._at(position)
         self._end_all("the events start anew")
 
     def close(self) -> None:
         """Ends all, now and from now on."""
         self.closing = True
         self._end_all("the server stops")
+
+    def _at(self, position: Position) -> None:
+        self.position = position
+        self._begun.set()
 
     def _end_all(self, why: str) -> None:
         for stream in self._open:

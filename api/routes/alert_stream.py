@@ -21,6 +21,7 @@ from tidegate.store.alert_events import Position
 
 router = APIRouter(prefix="/v1", tags=["alerts"])
 
+BEGIN_SECONDS = 3.0  # as long as others wait for a connection
 FULL_SECONDS = 30  # until it may be tried again where no more streams may be open
 
 
@@ -60,7 +61,7 @@ async def stream_alerts(
     """New and changed alerts from now on, or from an event on."""
     start = _read(last_event_id or asked.after)
     streams = context.streams
-    if streams.position is None:
+    if not await streams.begun(BEGIN_SECONDS):
         return _later("the database does not answer", problems.RETRY_SECONDS)
     try:
         stream = streams.open(asked.decision)
