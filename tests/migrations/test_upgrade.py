@@ -41,6 +41,7 @@ TABLES = KEPT | {
     "model",
     "model_metric",
     "model_version",
+    "page_session",
     "policy_version",
     "promotion",
     "rule",

@@ -100,14 +100,6 @@ def test_counts_that_nobody_brings_up_to_date(tidegate: Command, database: str) 
     assert told(tidegate, DATABASE_URL=database)[0] == []
 
 
-def test_an_audit_that_cannot_be_cut_without_timescaledb(tidegate: Command, database: str) -> None:
-    if not is_plain(database):
-        pytest.skip("the given server has TimescaleDB")
-    (line,), _ = told(tidegate, DATABASE_URL=database, RETENTION_AUDIT_DAYS="365")
-    assert line[:2] == ["wrong", "audit"]
-    assert line[2].startswith("TIDEGATE_RETENTION_AUDIT_DAYS is 365, but without TimescaleDB")
-
-
 def test_policies_that_are_not_as_set(tidegate: Command, timescale: str) -> None:
     assert tidegate("migrate", DATABASE_URL=timescale).returncode == 0
     wrong, right = told(tidegate, DATABASE_URL=timescale)

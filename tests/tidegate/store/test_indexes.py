@@ -27,8 +27,9 @@ from tests.api.rows import (
     put_score,
     put_version,
 )
-from tidegate.store import alert_work, alerts, promotions, queries, served, stats
+from tidegate.store import alert_work, alerts, audit, promotions, queries, served, stats
 from tidegate.store.alerts import AlertFilter
+from tidegate.store.audit import AuditFilter
 from tidegate.store.queries import DeadLetterFilter, DecisionFilter
 
 Plan = dict[str, Any]
@@ -83,10 +84,15 @@ VARIED: dict[str, str] = {
     "model_version": "'version', 'v' || n, 'name', 'model-' || mod(n, 30)",
     "label": "'transaction_id', 't' || n",
     "promotion": "'promotion_id', 10 + n",
+    "audit": """
+        'audit_id', 10 + n, 'at', %(start)s + n / 2 * interval '1 second',
+        'actor', 'actor-' || mod(n, 200), 'action', 'action-' || mod(n, 100),
+        'subject', 'subject-' || mod(n, 300)
+    """,
 }
 
 FIRST = UUID(int=0)
-NUMBERED = ("alert_comment", "dead_letter", "promotion")  # by the database
+NUMBERED = ("alert_comment", "audit", "dead_letter", "promotion")  # by the database
 
 
 @pytest.fixture
@@ -99,6 +105,7 @@ def filled(conn: Conn) -> Iterator[Conn]:
     put_version(conn, "first", 0)
     put_label(conn, "first", 0)
     put_promotion(conn, "quick", "champion")
+    conn.execute("INSERT INTO audit (at, actor, action, subject) VALUES (%s, '', '', '')", (at(0),))
     for table, varied in VARIED.items():
         conn.execute(
             f"""
@@ -149,6 +156,10 @@ def some_decisions(which: DecisionFilter, **given: Any) -> Callable[[Conn], Any]
 
 def some_letters(which: DeadLetterFilter, **given: Any) -> Callable[[Conn], Any]:
     return lambda conn: queries.dead_letters(conn, which, limit=20, **given)
+
+
+def some_audited(which: AuditFilter, **given: Any) -> Callable[[Conn], Any]:
+    return lambda conn: audit.page(conn, which, limit=20, **given)
 
 
 READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
@@ -278,6 +289,21 @@ READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
     "versions of a model": (
         lambda conn: stats.versions(conn, "model-1", limit=20),
         "model_version_name",
+    ),
+    "the audit": (some_audited(AuditFilter()), "audit_newest"),
+    "the audit, a next page": (
+        some_audited(AuditFilter(), after=(at(1000), 7)),
+        "audit_newest",
+    ),
+    "what somebody did": (some_audited(AuditFilter(actor="actor-3")), "audit_of_actor"),
+    "what somebody did, a next page": (
+        some_audited(AuditFilter(actor="actor-3"), after=(at(1000), 7)),
+        "audit_of_actor",
+    ),
+    "one kind of change": (some_audited(AuditFilter(action="action-3")), "audit_of_action"),
+    "what became of something": (
+        some_audited(AuditFilter(subject="subject-3")),
+        "audit_of_subject",
     ),
     "promotions": (lambda conn: promotions.history(conn, limit=20), "promotion_pkey"),
     "promotions, a next page": (
