@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from threading import BoundedSemaphore
 from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI
 from psycopg import conninfo
 
@@ -19,20 +19,35 @@ from api.access.guard import Guard
 from api.access.login import Login
 from api.access.uses import Uses
 from api.context import Context
+from api.dispatching import Sender, Sending
 from api.edge import Edge
 from api.figures import Figures
+from api.following import following
+from api.intake.service import Intake
 from api.routes import (
+    alert_stream,
     alerts,
     audit,
+    cases,
     dead_letters,
     decisions,
+    dispositions,
+    entities,
+    exports,
     health,
+    intake,
     models,
     promotions,
     session,
+    similar,
     stats,
+    traffic,
+    webhooks,
 )
-from tidegate.settings import Access, Kafka
+from api.streams import Live, Streams
+from api.targets import Targets
+from tidegate.sealing import Sealer
+from tidegate.settings import Access, Kafka, Webhooks
 from tidegate.store import connection
 
 # The pool's waiting line: with more requests than this waiting, the next one is told at once.
@@ -42,6 +57,36 @@ RECONNECT_SECONDS = 10.0
 # Each replay of a dead letter may hold a thread for as long as Kafka is waited for, and others want
 # to read meanwhile; the next one is told to come later.
 REPLAYS = 2
+# Each export holds a connection of the pool for as long as its reader takes.
+EXPORTS = 2
+# Streams that come back all at once read what they missed a few at a time.
+CATCHING_UP = 2
+
+
+# Each router carries its whole prefix: FastAPI's routes know nothing of one given to the
+# application, and the metrics are named after routes.
+ROUTERS = (
+    intake.router,
+    decisions.router,
+    # Before the route that takes any id:
+    alert_stream.router,
+    exports.router,
+    alerts.router,
+    cases.router,
+    dispositions.router,
+    similar.router,
+    entities.router,
+    models.router,
+    promotions.router,
+    stats.router,
+    traffic.router,
+    dead_letters.router,
+    webhooks.router,
+    audit.router,
+    session.router,
+    login.router,
+    health.router,
+)
 
 
 def create_app(
@@ -55,42 +100,77 @@ def create_app(
     kafka: Kafka | None = None,
     access: Access | None = None,
     tell_first_key: Callable[[str], None] | None = None,
+    live: Live | None = None,
+    hooks: Webhooks | None = None,
+    sending: Sending | None = None,
+    takes: bool = True,
 ) -> FastAPI:
     """The API as an ASGI application; nothing is opened before its lifespan starts.
 
     `schema_revision` is the revision that `/readyz` asks of the database (None asks only that
     some migration ran); `feature_names` name the stored features in their order; `pool_timeout`
-    (seconds) bounds the wait for a connection and `query_timeout` (seconds) every statement; into
-    `kafka` dead letters are replayed (None: nowhere, and the route says so). `access` says who is
-    let in (None: whoever has a key); a database without any key gets one, if there is whom to tell
-    it, `tell_first_key`. The application starts without its database, says so in `/readyz` and
-    finds it when it comes.
+    (seconds) bounds the wait for a connection and `query_timeout` (seconds) every statement; to
+    `kafka` payments and labels are sent and dead letters replayed (None: payments and labels go to
+    the inbox, dead letters nowhere, and the route says so). `access` says who is let in (None:
+    whoever has a key); a database without any key gets one, if there is whom to tell it,
+    `tell_first_key`. `live` is how alerts are streamed, `hooks` and `sending` whether and how
+    webhooks are sent (None: another process sends them); `takes` whether payments and labels are
+    taken, which is of no use where nothing reads them.
+
+    The application starts without its database, says so in `/readyz` and finds it when it comes.
+    Serve it with `api.server.Server`, which ends its streams.
     """
+    hooks = hooks or Webhooks(deliver=False)
+    access = access or Access()
+    url = _read_only(database_url, query_timeout)
     pool = connection.pool(
-        _read_only(database_url, query_timeout),
+        url,
         application_name="tidegate-api",
         max_size=pool_size,
         timeout=pool_timeout,
     )
     pool.max_waiting = MAX_WAITING
     pool.reconnect_timeout = RECONNECT_SECONDS
-
-    access = access or Access()
     who = Credentials(access, pool)
+    sender = Sender()
+    context = Context(
+        pool=pool,
+        schema_revision=schema_revision,
+        feature_names=tuple(feature_names),
+        figures=Figures(),
+        kafka=kafka,
+        replays=BoundedSemaphore(REPLAYS),
+        exports=BoundedSemaphore(EXPORTS),
+        intake=Intake(url, kafka, pool_timeout),
+        takes=takes,
+        streams=Streams(live or Live()),
+        catching_up=CapacityLimiter(CATCHING_UP),
+        sealer=Sealer(hooks.secret_keys),
+        targets=Targets(allow_private=hooks.allow_private),
+        wake=sender.wake,
+    )
+    uses = Uses(context.writing)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool.open(wait=False)
+        context.intake.open()
         beside = [asyncio.create_task(uses.run())]
         if tell_first_key is not None and access.auth:
-            beside.append(asyncio.create_task(first_key.make(app.state.context, tell_first_key)))
+            beside.append(asyncio.create_task(first_key.make(context, tell_first_key)))
         try:
-            yield
+            async with AsyncExitStack() as stack:
+                if hooks.deliver:
+                    await stack.enter_async_context(sender.running(context, sending or Sending()))
+                await stack.enter_async_context(following(url, context.streams, sender.wake))
+                yield
         finally:
             for task in beside:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            context.targets.close()
+            await to_thread.run_sync(context.intake.close)
             await to_thread.run_sync(pool.close)
 
     app = FastAPI(
@@ -104,22 +184,10 @@ def create_app(
         redirect_slashes=False,
         dependencies=[Depends(guard.check)],
     )
-    app.state.context = Context(
-        pool=pool,
-        schema_revision=schema_revision,
-        feature_names=tuple(feature_names),
-        figures=Figures(),
-        kafka=kafka,
-        replays=BoundedSemaphore(REPLAYS),
-    )
-    uses = Uses(app.state.context.writing)
+    app.state.context = context
     app.state.login = Login(who, auth=access.auth)
-    # Each router carries its whole prefix: FastAPI's routes know nothing of one given here, and
-    # the metrics are named after routes.
-    for routes in (decisions, alerts, models, promotions, stats, dead_letters, health):
-        app.include_router(routes.router)
-    for routes in (audit, session, login):
-        app.include_router(routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     pages.add(app)
     problems.add(app)
     described.add(app)

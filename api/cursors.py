@@ -30,6 +30,11 @@ def score_id(kind: str, score: float, key: str) -> str:
     return _encode([kind, score, key])
 
 
+def number_id(kind: str, number: int, key: str) -> str:
+    """The cursor of a row known by a number and an id."""
+    return _encode([kind, number, key])
+
+
 def number(kind: str, key: int) -> str:
     """The cursor of a row known by a number."""
     return _encode([kind, key])
@@ -73,6 +78,16 @@ def read_score_uuid(kind: str, cursor: str) -> tuple[float, UUID]:
     match _decode(cursor):
         case [found, float(score), str(key)] if found == kind and 0 <= score <= 1:
             return score, _uuid(key)
+    raise CursorError("not a cursor of this list")
+
+
+def read_number_uuid(kind: str, cursor: str) -> tuple[int, UUID]:
+    """What `number_id` was given, where the id is a UUID. Raises CursorError."""
+    match _decode(cursor):
+        case [found, int(number), str(key)] if (
+            found == kind and number is not True and number is not False and 0 <= number < 2**63
+        ):
+            return number, _uuid(key)
     raise CursorError("not a cursor of this list")
 
 

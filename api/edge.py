@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+from uuid import uuid4
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +33,9 @@ HEADERS = {
 
 
 LARGEST_BODY = 131_072  # bytes of a request
+LARGEST_INTAKE = 4_194_304  # the same of a thousand payments or labels
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{8,64}")
+_LARGEST = {"/v1/transactions": LARGEST_INTAKE, "/v1/labels": LARGEST_INTAKE}
 
 
 class Edge:
@@ -46,6 +51,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        request_id = _request_id(scope)
+        largest = _LARGEST.get(scope["path"], LARGEST_BODY)
         status = 0
 
         async def with_headers(message: Message) -> None:
@@ -53,24 +60,36 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         try:
-            await self._app(scope, _bounded(receive), with_headers)
+            await self._app(scope, _bounded(receive, largest), with_headers)
         except Exception:
-            log.exception("a request failed")
+            log.exception("a request failed", extra={"request_id": request_id})
             if status:  # too late for an answer: the server cuts the connection
                 raise
             await problems.reply(500)(scope, receive, with_headers)
         finally:
+            seconds = time.perf_counter() - started
             route = route_of(scope)
             metrics.API_REQUESTS.labels(route=route, status=str(status or 499)).inc()
-            metrics.API_REQUEST_SECONDS.labels(route=route).observe(time.perf_counter() - started)
+            metrics.API_REQUEST_SECONDS.labels(route=route).observe(seconds)
+            told = {"route": route, "status": status, "ms": round(1000 * seconds, 1)}
+            level = logging.WARNING if status >= 500 else logging.DEBUG
+            log.log(level, "answered", extra={**told, "request_id": request_id})
 
 
-def _bounded(receive: Receive) -> Receive:
+def _request_id(scope: Scope) -> str:
+    """The id that the client gave the request, if it is one, else a new one: for the logs of both
+    sides."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def _bounded(receive: Receive, largest: int) -> Receive:
     """Receives no more than a body may have: the server itself knows no bound."""
     received = 0
 
@@ -79,8 +98,8 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
-            if received > LARGEST_BODY:
-                raise HTTPException(413, f"at most {LARGEST_BODY:,} bytes are taken")
+            if received > largest:
+                raise HTTPException(413, f"at most {largest:,} bytes are taken")
         return message
 
     return bounded

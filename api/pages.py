@@ -1,26 +1,84 @@
-"""The analyst's page and its files."""
+"""The pages and their files."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
+
+from api.access import policy
+from api.access.guard import Who
+from api.access.policy import Open
 
 HERE = Path(__file__).parent
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A page: where it is, its template (and its script's name), and its style sheets."""
+
+    path: str
+    name: str
+    title: str
+    within: str  # the page that the navigation shows as the present one
+    sheets: tuple[str, ...]
+
+
+PLACES = (
+    Place("/", "alerts", "Alerts", "/", ("work", "queue")),
+    Place("/alerts", "alerts", "Alerts", "/", ("work", "queue")),
+    Place("/alerts/{alert_id}", "alert", "Alert", "", ("work", "alert", "plot")),
+    Place("/models", "models", "Models", "/models", ("plot",)),
+    Place("/stream", "stream", "Stream", "/stream", ("plot",)),
+)
+NAVIGATION = (("/", "Alerts"), ("/models", "Models"), ("/stream", "Stream"))
+
+# What a page asks for only where its reader may: a browser logs each answer that is an error.
+OFFERS = {
+    "stream": "/v1/alerts/stream",
+    "session": "/v1/session",
+    "similar": "/v1/alerts/{alert_id}/similar",
+    "audit": "/v1/audit",
+}
+
+
 def add(app: FastAPI) -> None:
-    """Serves the page at `/` and its files under `/static`."""
-    page = (HERE / "templates" / "index.html").read_text(encoding="utf-8")
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> HTMLResponse:
-        return HTMLResponse(page)
-
+    """Serves the pages, and their files under `/static`."""
+    for place in PLACES:
+        app.add_api_route(place.path, partial(_show, place), include_in_schema=False)
     app.mount(_Static.path, _Static(directory=HERE / "static"), name="static")
+
+
+def _show(place: Place, caller: Who) -> HTMLResponse:
+    allowed = {*caller.scopes, Open.CALLERS}
+    offers = [name for name, path in OFFERS.items() if policy.need("GET", path) in allowed]
+    return HTMLResponse(_text(place, " ".join(offers)))
+
+
+@cache
+def _text(place: Place, offers: str) -> str:
+    return _TEMPLATES.get_template(f"{place.name}.html").render(
+        title=place.title,
+        place=place.within,
+        places=NAVIGATION,
+        script=f"{place.name}-page",
+        sheets=place.sheets,
+        offers=offers,
+    )
+
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+)
 
 
 class _Static(StaticFiles):

@@ -4,17 +4,24 @@ misspelt filter would otherwise answer with everything."""
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
+from uuid import UUID
 
 from fastapi import Path, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException
 
 from api import cursors
+from tidegate.store.alert_text import LONGEST
 from tidegate.store.alert_work import LONGEST_COMMENT, Changes
-from tidegate.store.alerts import Order
+from tidegate.store.alerts import AlertFilter, Order
 
 # PostgreSQL's text holds every character but NUL.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
+
+# Something to look for: not only spaces.
+Sought = Annotated[
+    str, StringConstraints(min_length=1, max_length=LONGEST, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")
+]
 
 TransactionId = Annotated[
     str,
@@ -59,8 +66,10 @@ class DecisionParameters(Paged):
     until: AwareDatetime | None = Field(None, description="event time before this")
 
 
-class AlertParameters(Paged):
-    """Which alerts."""
+class AlertsAsked(BaseModel):
+    """Which alerts, and in which order."""
+
+    model_config = ConfigDict(extra="forbid")
 
     status: Status | None = None
     outcome: Outcome | None = None
@@ -68,6 +77,7 @@ class AlertParameters(Paged):
     card_token: Text | None = None
     terminal_id: Text | None = None
     merchant_id: Text | None = None
+    case_id: UUID | None = None
     assignee: Text | None = None
     unassigned: bool | None = Field(None, description="true: nobody's, false: somebody's")
     snoozed: bool | None = Field(None, description="at this moment; left out: both")
@@ -76,11 +86,32 @@ class AlertParameters(Paged):
     max_score: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     min_amount_minor: MinorUnits | None = Field(None, description="in whatever currency")
     max_amount_minor: MinorUnits | None = None
+    currency: Text | None = Field(None, description="ISO 4217; needed with `sort=amount`")
+    text: Sought | None = Field(
+        None, description="ids as they begin, or words of reasons and comments, all of them"
+    )
     since: AwareDatetime | None = Field(
         None, description="raised from here on, RFC 3339 with offset (`+` as `%2B`)"
     )
     until: AwareDatetime | None = Field(None, description="raised before this")
-    sort: Order = Field("newest", description="or highest score first")
+    sort: Order = Field(
+        "newest", description="or oldest, highest score or largest amount of a currency first"
+    )
+
+    def alerts(self) -> AlertFilter:
+        """The filter that was asked for."""
+        return AlertFilter(**self.model_dump(exclude={"limit", "after", "sort"}))
+
+    def faults(self) -> list[dict[str, str]]:
+        """What is wrong with the whole, where each parameter is right."""
+        if self.sort == "amount" and self.currency is None:
+            detail = "is needed with sort=amount: amounts of several have no order"
+            return [{"in": "query", "field": "currency", "detail": detail}]
+        return []
+
+
+class AlertParameters(AlertsAsked, Paged):
+    """A page of them."""
 
 
 class DeadLetterParameters(Paged):

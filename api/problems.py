@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
+READ_ONLY = "the database role of the API may only read"
 
 
 class Fault(BaseModel):
@@ -72,6 +73,20 @@ PROMOTED: Responses = {
     **ROLLED_BACK,
     409: {"model": Problem, "description": "It cannot serve, or serves already."},
 }
+_BUSY: Responses = {
+    503: {"model": Problem, "description": "Too much waits, or the database is away."}
+}
+LABELLED: Responses = {
+    403: {"model": Problem, "description": "The database lets the API only read."},
+    413: {"model": Problem, "description": "The body is too large."},
+    415: {"model": Problem, "description": "The body is not declared as JSON."},
+    422: {"model": Problem, "description": "The contract is broken; `errors` says where."},
+    **_BUSY,
+}
+TAKEN: Responses = {
+    **LABELLED,
+    409: {"model": Problem, "description": "An id was used before, for another payment."},
+}
 FETCHED: Responses = {**NOT_FOUND, **INVALID, **UNAVAILABLE}
 COMMENTED: Responses = {
     **NOT_FOUND,
@@ -107,6 +122,19 @@ def reply(
     return JSONResponse(body | members, status, headers, media_type=MEDIA_TYPE)
 
 
+class Invalid(Exception):
+    """One thing wrong with a request, told as 422."""
+
+    def __init__(self, source: str, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.fault = {"in": source, "field": field, "detail": detail}
+
+
+def later(detail: str) -> JSONResponse:
+    """503 for what passes by itself."""
+    return reply(503, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
 def missing(what: str) -> HTTPException:
     """To be raised where something asked for is not there."""
     return HTTPException(HTTPStatus.NOT_FOUND, f"no such {what}")
@@ -122,9 +150,11 @@ def add(app: FastAPI) -> None:
     """Makes the application answer with problems, and its OpenAPI say so."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(Invalid, _invalid)
     app.add_exception_handler(CursorError, _cursor)
     app.add_exception_handler(psycopg.OperationalError, _unavailable)
     app.add_exception_handler(psycopg.InterfaceError, _unavailable)
+    app.add_exception_handler(psycopg.errors.InsufficientPrivilege, _forbidden)
     app.add_exception_handler(psycopg.errors.UndefinedTable, _schema)
     app.add_exception_handler(psycopg.errors.UndefinedColumn, _schema)
 
@@ -154,6 +184,11 @@ def _fault(error: Mapping[str, Any]) -> dict[str, str]:
     return {"in": where, "field": ".".join(path)[:64] or where, "detail": str(error["msg"])}
 
 
+async def _invalid(request: Request, ex: Exception) -> JSONResponse:
+    assert isinstance(ex, Invalid)
+    return invalid([ex.fault])
+
+
 async def _cursor(request: Request, ex: Exception) -> JSONResponse:
     return invalid([{"in": "query", "field": "after", "detail": str(ex)}])
 
@@ -168,6 +203,10 @@ def _away(ex: Exception) -> JSONResponse:
     if isinstance(ex, psycopg.errors.QueryCanceled):
         detail = "the database took too long to answer"
     return reply(503, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+async def _forbidden(request: Request, ex: Exception) -> JSONResponse:
+    return reply(403, READ_ONLY)
 
 
 def of_database(ex: psycopg.Error) -> JSONResponse:

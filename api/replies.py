@@ -133,6 +133,7 @@ class AlertReply(Amount):
     outcome: str | None = Field(description="what a closed one was: fraud, genuine or unclear")
     version: int = Field(description="counts changes, from 1; in quotes it is the ETag")
     changed_at: datetime | None = Field(description="null: never")
+    case_id: UUID | None = Field(description="null: not gathered yet, of before there were cases")
 
 
 class CommentReply(Reply):

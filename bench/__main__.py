@@ -15,10 +15,12 @@ from bench import (
     evaluate,
     features,
     handbook,
+    intake,
     kafka,
     learn_predict,
     run,
     storage,
+    streams,
     trigger,
     write,
 )
@@ -39,6 +41,8 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "write": write.bench,
     "trigger": trigger.bench,
     "kafka": kafka.bench,
+    "intake": intake.bench,
+    "streams": streams.bench,
     "storage": storage.bench,
     "columnstore": columnstore.bench,
     "drift": drift.bench,
@@ -46,7 +50,15 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
 }
 # They need data that the repository does not have, or ten gigabytes and ten minutes.
 NAMED_ONLY = ("drift", "handbook", "storage")
-FAILURES = (BrokerFailed, EmbeddedError, NoLabels, PGliteFailed, RunFailed, UnreadableFile)
+FAILURES = (
+    BrokerFailed,
+    EmbeddedError,
+    NoLabels,
+    PGliteFailed,
+    RunFailed,
+    UnreadableFile,
+    streams.Missed,
+)
 OUT = Path(__file__).parent / "out"
 
 

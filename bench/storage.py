@@ -101,7 +101,7 @@ def _fill(conn: Connection[Any], parts: list[Any], rows: int) -> None:
     decisions.write(conn, parts)
     conn.execute(MAKE_SEED)
     (seeds,) = conn.execute("SELECT count(*) FROM seed").fetchone() or (0,)
-    conn.execute("TRUNCATE score, alert CASCADE")
+    conn.execute("TRUNCATE score, alert, alert_case, alert_event CASCADE")
     described = conn.execute("SELECT * FROM score LIMIT 0").description or []
     names = [column.name for column in described]
     query = COPY_SEED.format(

@@ -1,12 +1,14 @@
-"""Storing decisions with and without the trigger that marks minutes as stale.
+"""Storing decisions with and without the triggers that go with it.
 
 Why: on PostgreSQL alone every statement that stores decisions also marks the minutes whose counts
-are to be made again. The peer is the same call with that trigger disabled.
+are to be made again; and every statement that raises alerts writes their events, which costs most
+where every payment is flagged. The peers are the same calls with those triggers disabled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import LiteralString
 
@@ -16,16 +18,21 @@ from bench import database
 from bench.given import Given
 from bench.report import Report, figure
 from bench.rounds import in_turn, times
-from tidegate.schema import Decisions
+from tidegate.schema import Decision, Decisions
 from tidegate.store import connection, decisions
 from tidegate.store.connection import Conn
 
 _ROUNDS = 31  # a call takes half a second, and the two differ by less than the rounds do
 _WITH, _WITHOUT = "decisions.write", "decisions.write, trigger disabled"
 
-EMPTY = "TRUNCATE score, alert, stale_mark CASCADE"
+_FLAGGED = "decisions.write, all flagged"
+_NO_EVENTS = "decisions.write, all flagged, no events"
+
+EMPTY = "TRUNCATE score, alert, alert_case, alert_event, stale_mark CASCADE"
 ENABLE = "ALTER TABLE score ENABLE TRIGGER score_marks_stale"
 DISABLE = "ALTER TABLE score DISABLE TRIGGER score_marks_stale"
+EVENTS = "ALTER TABLE alert ENABLE TRIGGER alert_created_is_logged"
+NO_EVENTS = "ALTER TABLE alert DISABLE TRIGGER alert_created_is_logged"
 MARKED = "SELECT count(*) FROM stale_mark"
 
 
@@ -47,17 +54,36 @@ def bench(given: Given) -> Report:
             _WITH: _measured(conn, parts, rows, ENABLE),
             _WITHOUT: _measured(conn, parts, rows, DISABLE),
         }
+        flagged = [_flagged(part) for part in parts]
+        of_events = {
+            _FLAGGED: _measured(conn, flagged, rows, EVENTS),
+            _NO_EVENTS: _measured(conn, flagged, rows, NO_EVENTS),
+        }
         measured[_WITHOUT]()  # warms up
         measured[_WITH]()
         (minutes,) = conn.execute(MARKED).fetchone() or (0,)
         found = in_turn(measured, rounds)
+        of_events[_FLAGGED]()
+        found |= in_turn(of_events, rounds)
     ours, peer = found[_WITH], found[_WITHOUT]
     figures = [
         figure(_WITH, ours, "rows a second", times(ours, peer), _WITHOUT),
         figure(_WITHOUT, peer, "rows a second"),
+        figure(
+            _FLAGGED,
+            found[_FLAGGED],
+            "rows a second",
+            times(found[_FLAGGED], found[_NO_EVENTS]),
+            _NO_EVENTS,
+        ),
+        figure(_NO_EVENTS, found[_NO_EVENTS], "rows a second"),
     ]
     notes = [f"{rows:,} rows of {len(parts)} steps in one transaction, in {minutes:,} minutes"]
     return Report("trigger", rows, rounds, figures, notes)
+
+
+def _flagged(part: Decisions) -> Decisions:
+    return replace(part, decision=np.full(len(part), Decision.REVIEW, dtype=np.int8))
 
 
 def _measured(

@@ -32,7 +32,7 @@ _READY, _BY_ROW = "plain COPY, ready-made bytes", "plain COPY, row by row"
 _PSQL = "plain COPY by psql, ready-made file"
 
 MAKE_TWIN = "CREATE TABLE twin (LIKE score INCLUDING ALL)"
-EMPTY = "TRUNCATE score, alert, twin CASCADE"
+EMPTY = "TRUNCATE score, alert, alert_case, alert_event, twin CASCADE"
 
 COPY_OUT = "COPY score TO STDOUT (FORMAT binary)"
 COPY_IN = "COPY twin FROM STDIN (FORMAT binary)"

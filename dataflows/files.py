@@ -26,7 +26,7 @@ from dataflows.noting import noting
 from dataflows.sealed import seal, unseal
 from dataflows.store import History
 from tidegate.readers import Chunk, TransactionFile
-from tidegate.schema import HOUR, Batch, DeadLetters, Examples, Ints, Labels, Served
+from tidegate.schema import HOUR, Batch, DeadLetters, Examples, Ints, Labels, Served, nothing
 
 TICK = HOUR  # microseconds of event time
 MOST_ROWS = 8192  # rows of one step
@@ -295,7 +295,7 @@ def _decided_before(served: Served, now: int) -> Served:
 def _origin(file: TransactionFile, records: Ints) -> Origin:
     count = len(records)
     return Origin(
-        file.path.name,
+        np.full(count, file.path.name, object),
         np.zeros(count, np.int64),
         records,
         np.full(count, _modified(file.path), np.int64),
@@ -310,7 +310,7 @@ def _modified(path: Path) -> int:
 
 def _nowhere() -> Origin:
     none = np.zeros(0, np.int64)
-    return Origin("", none, none, none)
+    return Origin(nothing(0), none, none, none)
 
 
 def open_files(paths: Iterable[Path], currency: str | None) -> tuple[TransactionFile, ...]:

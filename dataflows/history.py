@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Generic, TypeVar
 
-from dataflows.link import Link
 from dataflows.messages import Marks
 from models.features import WIDTH
+from tidegate.link import Link
 from tidegate.schema import Served
 from tidegate.store import progress, promotions, served
 from tidegate.store.connection import Conn

@@ -55,7 +55,7 @@ class Origin:
     """Where rows came from: `partition` and `offset` of `topic` (a file is partition 0 of itself),
     written at `at`, microseconds since the epoch; and the envelope that each came in."""
 
-    topic: str
+    topic: Texts
     partition: Ints
     offset: Ints
     at: Ints
@@ -64,7 +64,7 @@ class Origin:
     def take(self, rows: Ints) -> Origin:
         """Where the given rows came from."""
         return Origin(
-            self.topic,
+            self.topic[rows],
             self.partition[rows],
             self.offset[rows],
             self.at[rows],
@@ -73,9 +73,9 @@ class Origin:
 
     @staticmethod
     def concat(parts: Sequence[Origin]) -> Origin:
-        """Where all rows of the parts came from, in order; of one topic, at least one part."""
+        """Where all rows of the parts came from, in order; at least one part."""
         return Origin(
-            parts[0].topic,
+            np.concatenate([part.topic for part in parts]),
             np.concatenate([part.partition for part in parts]),
             np.concatenate([part.offset for part in parts]),
             np.concatenate([part.at for part in parts]),

@@ -26,7 +26,7 @@ def reused(work: CardWork, rows: Ints) -> DeadLetters | None:
     batch, origin = work.batch.take(rows), work.origin.take(rows)
     count = len(rows)
     return DeadLetters(
-        texts([origin.topic] * count),
+        origin.topic,
         origin.partition,
         origin.offset,
         origin.at,

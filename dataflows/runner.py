@@ -20,16 +20,18 @@ from dataflows.feedback import LabelBook
 from dataflows.files import FileSource, Input, OtherFile, open_files
 from dataflows.history import DatabaseHistory
 from dataflows.lease import Lease
+from dataflows.live.inbox import reading_inbox
 from dataflows.live.order import OrderStep
 from dataflows.live.reader import reading
 from dataflows.live.slots import SlotSource
+from dataflows.live.sources import Sources
 from dataflows.live.watch import OffsetsAhead, TopicGone
 from dataflows.messages import Outcome
 from dataflows.noting import forget, noted
 from dataflows.publisher import Publisher, PublishFailed
 from dataflows.recovery import RecoveryMismatch, prepare
 from dataflows.routes import Routes
-from dataflows.scoring import FLOW, FROM_FILES, FROM_KAFKA, Plan, build, build_live
+from dataflows.scoring import FLOW, FROM_FILES, LIVE, Plan, build, build_live
 from dataflows.sink import OutcomeSink
 from dataflows.store import partitions
 from dataflows.supervisor import RunFailed, stop_on_signals, supervise
@@ -81,10 +83,11 @@ KNOWN = (
 class Run:
     """Everything a run is told; plain values, as worker processes get it as JSON.
 
-    kafka: where it reads from and publishes to; without it, it reads files. currency: of files that
-    name none. snapshot_seconds: between snapshots. pace: transactions a second to hold files back
-    to, 0 for as fast as it goes. promote: by how much average precision and over how many frauds a
-    challenger must have done better to be promoted by the flow itself; None: never.
+    transactions: the files it reads. Without any it is live: it reads the inbox, and kafka, which
+    it publishes to as well, where that is given. currency: of files that name none.
+    snapshot_seconds: between snapshots. pace: transactions a second to hold files back to, 0 for as
+    fast as it goes. promote: by how much average precision and over how many frauds a challenger
+    must have done better to be promoted by the flow itself; None: never.
     """
 
     database_url: str
@@ -108,7 +111,7 @@ class Run:
 
     @property
     def brokers(self) -> Kafka | None:
-        """The way to Kafka, None for a run from files."""
+        """The way to Kafka, None where there is none."""
         if self.kafka is None:
             return None
         topics = Topics(**self.kafka["topics"])
@@ -118,14 +121,24 @@ class Run:
     def fixed(self) -> dict[str, Any]:
         """What cannot change in the life of a recovery store."""
         fixed: dict[str, Any] = {"shards": self.shards, "maturity_days": self.maturity_days}
-        if self.kafka is None:
+        if not self.live:
             return {"input": "files", **fixed}
-        return {"input": "kafka", "slots": self.kafka["slots"], **fixed}
+        return {"input": "inbox" if self.kafka is None else "kafka", "slots": self.slots, **fixed}
+
+    @property
+    def live(self) -> bool:
+        """Whether it goes on until it is stopped."""
+        return not self.transactions
+
+    @property
+    def slots(self) -> int:
+        """That a live run's source has."""
+        return 1 if self.kafka is None else int(self.kafka["slots"])
 
     @property
     def steps(self) -> tuple[str, ...]:
         """The steps with state."""
-        return FROM_FILES if self.kafka is None else FROM_KAFKA
+        return LIVE if self.live else FROM_FILES
 
     @property
     def plan(self) -> Plan:
@@ -139,12 +152,12 @@ def run(given: Run, on_stored: OnStored = lambda outcomes: None) -> bool:
     """Runs until the files end or SIGTERM or SIGINT comes, either of which ends with a snapshot;
     says whether it was the files.
 
-    A run from Kafka, and one of several workers, is supervised: when a process dies, all start
-    again. on_stored is told of what was stored, if the flow runs in this process. Raises RunFailed.
+    A live run, and one of several workers, is supervised: when a process dies, all start again.
+    on_stored is told of what was stored, if the flow runs in this process. Raises RunFailed.
     """
     directory = Path(given.recovery_dir)
     with _one_line(directory):
-        if given.kafka is None:
+        if not given.live:
             read_input(given)  # a file that cannot be read stops the start, not a worker
 
         def generation() -> int:
@@ -162,7 +175,7 @@ def run(given: Run, on_stored: OnStored = lambda outcomes: None) -> bool:
 
         # Before anything is changed, so that a start by mistake does not disturb what runs.
         with Lease(given.database_url) as lease:
-            if given.workers == 1 and given.kafka is None:
+            if given.workers == 1 and not given.live:
                 return work(given, generation(), 0, [], on_stored)
             return supervise(
                 given.workers,
@@ -211,27 +224,28 @@ def work(
         read = DatabaseHistory(url, partitions(keys), generation, _promotes(given))
         history = opened.enter_context(closing(read))
         publisher = None if kafka is None else opened.enter_context(closing(Publisher(kafka)))
-        writer = opened.enter_context(closing(DatabaseWriter(url, generation, stored, publisher)))
+        writing = DatabaseWriter(url, generation, stored, publisher, tells=given.live)
+        writer = opened.enter_context(closing(writing))
         if publisher is not None:
             opened.callback(publisher.give_up)  # before the writer is closed, which may wait in it
         sink = OutcomeSink(keys, writer)
         checks: dict[str, Check] = {"database": lambda: writer.away() or history.away()}
         if given.metrics_port:
             opened.callback(serve(given.metrics_port + index, given.metrics_host, checks).close)
-        if kafka is None:
+        if not given.live:
             run_flow(build(FileSource(read_input(given), history, stop), sink, given.plan))
-        else:
-            with reading(kafka, history) as reader:
-                checks["kafka"] = reader.away
-                if publisher is not None:
-                    checks["publishing"] = publisher.away
-                source = SlotSource(kafka.slots, reader, stop)
-                maturity, slots = round(given.maturity_days * DAY), kafka.slots
+            return not stop.is_set()
+        inbox = opened.enter_context(reading_inbox(url, history, given.slots))
+        reader = None if kafka is None else opened.enter_context(reading(kafka, history))
+        if reader is not None and publisher is not None:
+            checks |= {"kafka": reader.away, "publishing": publisher.away}
+        source = SlotSource(given.slots, Sources(reader, inbox), stop)
+        maturity = round(given.maturity_days * DAY)
 
-                def order(state: bytes | None) -> OrderStep:
-                    return OrderStep(state, history, maturity, slots)
+        def order(state: bytes | None) -> OrderStep:
+            return OrderStep(state, history, maturity, given.slots + 1)  # with the inbox
 
-                run_flow(build_live(source, order, sink, given.plan))
+        run_flow(build_live(source, order, sink, given.plan))
     return not stop.is_set()
 
 

@@ -34,7 +34,7 @@ FLOW = "tidegate"
 # one loses its state, so `dataflows.recovery` refuses a store that has others.
 _STATEFUL = ("cards", "terminals", "learn", "challenge", "score", "store")
 FROM_FILES = ("stream", *_STATEFUL)
-FROM_KAFKA = ("slots", "order", *_STATEFUL)
+LIVE = ("slots", "order", *_STATEFUL)
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def build_live(
     sink: Sink[tuple[str, Outcome]],
     plan: Plan,
 ) -> Dataflow:
-    """The graph from slots, which read Kafka's partitions, over the one step that puts what they
-    read in order, to a sink of outcomes."""
+    """The graph from slots, which read Kafka's partitions and the inbox, over the one step that
+    puts what they read in order, to a sink of outcomes."""
     flow = Dataflow(FLOW)
     pieces = op.input("slots", flow, source)
     ordered = op.stateful_batch("order", pieces, order)

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from dataflows.link import Link
 from dataflows.messages import Outcome, Repeated
 from dataflows.publisher import Publisher
 from tidegate import metrics
 from tidegate.kafka.outgoing import Stored, stored
+from tidegate.link import Link
 from tidegate.schema import DAY, Decision, Labels
-from tidegate.store import dead_letters, decisions, labels, models, progress
+from tidegate.store import dead_letters, decided, decisions, labels, models, progress
 from tidegate.store.connection import Conn
 
 MOST_QUEUED = 32_768  # rows that may wait for the writer; beyond, the sink blocks
@@ -32,8 +32,9 @@ class DatabaseWriter:
     """Stores outcomes in order, as many as are waiting in one transaction, and then publishes
     what stands; fenced by generation.
 
-    publisher: None where there is no Kafka to publish to. on_stored is called from the writer's
-    thread with the outcomes of every commit.
+    publisher: None where there is no Kafka to publish to. tells: whether somebody may wait for a
+    decision at the database. on_stored is called from the writer's thread with the outcomes of
+    every commit.
     """
 
     def __init__(
@@ -42,9 +43,12 @@ class DatabaseWriter:
         generation: int,
         on_stored: Callable[[Sequence[Outcome]], None] = lambda outcomes: None,
         publisher: Publisher | None = None,
+        *,
+        tells: bool = False,
     ) -> None:
         self._generation = generation
         self._publisher = publisher
+        self._tells = tells
         self._on_stored = on_stored
         self._closed = threading.Event()
         self._link = Link(url, "tidegate-sink", self._closed)
@@ -154,6 +158,8 @@ class DatabaseWriter:
             models.write_version(conn, version)
         parts = [o.decisions for o in outcomes if o.decisions is not None]
         inserted = decisions.write(conn, parts)
+        if inserted and self._tells:
+            decided.tell(conn)
         used = _used(outcomes)
         models.use_versions(
             conn, {name: at for name, at in used.items() if self._used.get(name, 0) < at}

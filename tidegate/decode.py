@@ -6,7 +6,7 @@ No message raises here, whatever bytes it holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -72,6 +72,10 @@ class Bad:
     field: str | None
     detail: str
     payload: str
+
+    def moved(self, by: int) -> Bad:
+        """The same among payloads that begin so many later."""
+        return replace(self, index=self.index - by)
 
 
 @dataclass(frozen=True, slots=True)

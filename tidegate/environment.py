@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -150,6 +151,21 @@ class Given:
             key: str(item).lower() if isinstance(item, bool) else str(item)
             for key, item in config.items()
         }
+
+    def secret_keys(self, name: str) -> tuple[str, ...]:
+        """Keys of 32 bytes in URL-safe Base64, separated by commas. No error repeats any of it."""
+        keys = self.names(name)
+        for number, key in enumerate(keys, 1):
+            try:
+                size = len(base64.b64decode(key, altchars=b"-_", validate=True))
+            except ValueError:
+                size = 0
+            if size != 32:
+                raise SettingError(
+                    PREFIX + name,
+                    f"has a key, number {number}, that is not 32 bytes in URL-safe Base64",
+                )
+        return keys
 
     def refuse_unknown(self) -> None:
         """Raises `SettingError` for a variable that was never asked for, with the nearest name."""

@@ -29,7 +29,8 @@ def configure(level: str = "info", style: Format = "auto", stream: TextIO | None
     did before.
 
     style: text, json, or auto, which is text on a terminal and JSON elsewhere. Warnings of Python
-    are logged too; uvicorn's access lines are not, for their paths name cards.
+    are logged too; uvicorn's access lines are not, for their paths name cards, nor are those
+    of httpx.
     """
     stream = sys.stderr if stream is None else stream
     as_text = style == "text" or (style == "auto" and stream.isatty())
@@ -42,6 +43,9 @@ def configure(level: str = "info", style: Format = "auto", stream: TextIO | None
     root.setLevel(level.upper())
     logging.captureWarnings(True)
     logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL + 1)
+    # They name URLs that webhooks are sent to, which may have secrets in them.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Three lines about itself whenever it is imported.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
 

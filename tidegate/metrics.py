@@ -26,6 +26,7 @@ REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)  # CPU, memory, open files
 
 OUTCOMES = (*(decision.name.lower() for decision in Decision), "repeat", "dead_letter")
+DELIVERIES = ("delivered", "retried", "failed")
 LABEL_SOURCES = ("chargeback", "issuer", "customer", "analyst")
 
 # Upper bounds in seconds: a payment waits for its decision, so the steps are fine below a second;
@@ -167,6 +168,28 @@ API_REQUEST_SECONDS = Histogram(
     buckets=_REQUEST,
     registry=REGISTRY,
 )
+STREAMS_OPEN = Gauge(
+    "tidegate_streams_open",
+    "Streams of alerts that are open.",
+    registry=REGISTRY,
+)
+STREAM_EVENTS = Counter(
+    "tidegate_stream_events_total",
+    "Events sent to streams of alerts, each for each stream.",
+    registry=REGISTRY,
+)
+WEBHOOK_DELIVERIES = Counter(
+    "tidegate_webhook_deliveries_total",
+    "Tries to send an event to a webhook, by what became of it: one of DELIVERIES.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+WEBHOOK_OLDEST_PENDING_SECONDS = Gauge(
+    "tidegate_webhook_oldest_pending_seconds",
+    "Age of what waits longest to be sent to a webhook; 0 when nothing waits.",
+    unit="seconds",
+    registry=REGISTRY,
+)
 
 # A series that is missing until its first event hides that event from rate(): start all at 0.
 for _outcome in OUTCOMES:
@@ -175,6 +198,8 @@ for _reason in Reason:
     DEAD_LETTERS.labels(_reason.value)
 for _source in LABEL_SOURCES:
     LABELS.labels(_source)
+for _outcome in DELIVERIES:
+    WEBHOOK_DELIVERIES.labels(_outcome)
 
 
 def exposition() -> tuple[bytes, str]:

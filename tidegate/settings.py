@@ -26,6 +26,7 @@ __all__ = [
     "Storage",
     "Thresholds",
     "Topics",
+    "Webhooks",
     "masked_url",
 ]
 
@@ -126,10 +127,12 @@ class Retention:
     model_metric_days: int = 400
     audit_days: int = 0
     count_days: int = 400  # what is counted by minute and hour
+    event_days: int = 7  # what became of alerts, and what was sent to webhooks
+    inbox_days: int = 7  # messages that the flow has read; past any backup that may be restored
     compress_after_days: int = 14  # past maturity and the longest outage that is caught up with
 
     def __post_init__(self) -> None:
-        for name in ("score", "dead_letter", "model_metric", "audit", "count"):
+        for name in ("score", "dead_letter", "model_metric", "audit", "inbox", "count"):
             variable = f"TIDEGATE_RETENTION_{name.upper()}_DAYS"
             _days(variable, getattr(self, f"{name}_days"))
         if 0 < self.audit_days < AUDIT_DAYS:
@@ -138,6 +141,13 @@ class Retention:
                 f"is {self.audit_days}: {AUDIT_DAYS} or more, or 0 for ever, is allowed",
             )
         _days("TIDEGATE_COMPRESS_AFTER_DAYS", self.compress_after_days)
+        _days("TIDEGATE_RETENTION_EVENT_DAYS", self.event_days)
+        # A webhook is tried for three days.
+        if 0 < self.event_days < 4:
+            raise SettingError(
+                "TIDEGATE_RETENTION_EVENT_DAYS",
+                f"is {self.event_days}: 4 or more, or 0 for ever, is allowed",
+            )
         if 0 < self.score_days <= self.compress_after_days:
             raise SettingError(
                 "TIDEGATE_RETENTION_SCORE_DAYS",
@@ -241,6 +251,16 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Where and how events are sent."""
+
+    deliver: bool = True  # by `tidegate api`
+    allow_private: bool = False  # into private networks, and without TLS
+    # That stored secrets are encrypted with: the first encrypts, each decrypts. None: they are not.
+    secret_keys: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings. `dataclasses.replace` on a group checks the new values too."""
 
@@ -252,6 +272,7 @@ class Settings:
     monitoring: Monitoring = field(default_factory=Monitoring)
     retention: Retention = field(default_factory=Retention)
     access: Access = field(default_factory=Access)
+    webhooks: Webhooks = field(default_factory=Webhooks)
 
     def __post_init__(self) -> None:
         maturity, kept = self.learning.maturity_days, self.retention
@@ -331,8 +352,10 @@ class Settings:
             dead_letter_days=given.whole("RETENTION_DEAD_LETTER_DAYS", kept.dead_letter_days),
             model_metric_days=given.whole("RETENTION_MODEL_METRIC_DAYS", kept.model_metric_days),
             audit_days=given.whole("RETENTION_AUDIT_DAYS", kept.audit_days),
+            inbox_days=given.whole("RETENTION_INBOX_DAYS", kept.inbox_days),
             # Who keeps decisions longer wants to see them counted.
             count_days=given.whole("RETENTION_COUNT_DAYS", score_days),
+            event_days=given.whole("RETENTION_EVENT_DAYS", kept.event_days),
             compress_after_days=given.whole("COMPRESS_AFTER_DAYS", kept.compress_after_days),
         )
         access = Access(
@@ -343,8 +366,15 @@ class Settings:
             rate_per_second=given.whole("RATE_PER_SECOND", default.access.rate_per_second),
             rate_burst=given.whole("RATE_BURST", default.access.rate_burst),
         )
+        webhooks = Webhooks(
+            deliver=given.switch("WEBHOOKS", default.webhooks.deliver),
+            allow_private=given.switch("WEBHOOK_ALLOW_PRIVATE", default.webhooks.allow_private),
+            secret_keys=given.secret_keys("SECRET_KEY"),
+        )
         given.refuse_unknown()
-        return cls(storage, flow, thresholds, learning, kafka, monitoring, retention, access)
+        return cls(
+            storage, flow, thresholds, learning, kafka, monitoring, retention, access, webhooks
+        )
 
 
 def _within(variable: str, value: float, low: float, high: float, unit: str = "") -> None:

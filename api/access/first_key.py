@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import psycopg
 from anyio import to_thread
-from starlette.exceptions import HTTPException
 
 from api.context import Context
 from tidegate import keys
@@ -28,8 +27,8 @@ async def make(context: Context, tell: Callable[[str], None]) -> None:
     while True:
         try:
             text = await to_thread.run_sync(_make, context)
-        except HTTPException as ex:
-            log.warning("no first key is made: %s", ex.detail)
+        except psycopg.errors.InsufficientPrivilege:
+            log.warning("no first key is made: the database role of the API may only read")
             return
         except psycopg.Error:  # away; or the schema is not there yet, as /readyz says
             await asyncio.sleep(RETRY_SECONDS)

@@ -12,8 +12,8 @@ import psycopg
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from starlette.exceptions import HTTPException
 
+from api import problems
 from api.access import cookies
 from api.access.callers import Caller, Refused, too_many
 from api.access.credentials import Credentials
@@ -79,8 +79,8 @@ async def log_in(request: Request, context: Ctx) -> Response:
         return _page(wanted, ex)
     except (psycopg.OperationalError, psycopg.InterfaceError):
         return _page(wanted, Refused(503, "the database does not answer"))
-    except HTTPException as ex:
-        return _page(wanted, Refused(ex.status_code, ex.detail))
+    except psycopg.errors.InsufficientPrivilege:
+        return _page(wanted, Refused(403, problems.READ_ONLY))
     if old is not None:
         login.who.forget(old)
     answer = RedirectResponse(wanted, 303)

@@ -73,7 +73,7 @@ class Issuer:
             )
         except jwt.ExpiredSignatureError as ex:
             raise unknown("the token has expired") from ex
-        except jwt.PyJWTError as ex:
+        except jwt.PyJWTError as ex:  # of the token, or of a key that is too short
             raise unknown("the token is not right") from ex
         except Unreachable as ex:
             headers = {"Retry-After": str(int(AFTER_FAILURE))}

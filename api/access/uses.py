@@ -11,7 +11,6 @@ from uuid import UUID
 
 import psycopg
 from anyio import to_thread
-from starlette.exceptions import HTTPException
 
 from api.access.callers import Caller
 from tidegate.store import api_keys, sessions
@@ -64,7 +63,7 @@ class Uses:
                     api_keys.used(conn, keys)
                 if cookies:
                     sessions.used(conn, cookies)
-        except (psycopg.Error, HTTPException) as ex:  # away, or the role may only read
+        except psycopg.Error as ex:  # away, or the role may only read
             log.warning("when keys were used could not be written: %s", type(ex).__name__)
 
 

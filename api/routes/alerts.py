@@ -17,7 +17,7 @@ from api.parameters import AlertBody, AlertParameters, CommentBody, Paged, json_
 from api.replies import AlertReply, CommentReply, Page
 from tidegate.store import alert_work, alerts
 from tidegate.store.alert_work import CannotChange, Changed, Comment, NoSuchAlert
-from tidegate.store.alerts import Alert, AlertFilter, Order
+from tidegate.store.alerts import Alert, Order
 
 router = APIRouter(prefix="/v1", tags=["alerts"])
 
@@ -27,6 +27,14 @@ _CURSORS: dict[Order, tuple[Callable[[Alert], str], Callable[[str], alerts.Posit
         lambda alert: cursors.at_id("alert", alert.created_at, str(alert.alert_id)),
         partial(cursors.read_at_uuid, "alert"),
     ),
+    "oldest": (
+        lambda alert: cursors.at_id("alert-oldest", alert.created_at, str(alert.alert_id)),
+        partial(cursors.read_at_uuid, "alert-oldest"),
+    ),
+    "amount": (
+        lambda alert: cursors.number_id("alert-by-amount", alert.amount_minor, str(alert.alert_id)),
+        partial(cursors.read_number_uuid, "alert-by-amount"),
+    ),
     "score": (
         lambda alert: cursors.score_id("alert-by-score", alert.score, str(alert.alert_id)),
         partial(cursors.read_score_uuid, "alert-by-score"),
@@ -34,14 +42,19 @@ _CURSORS: dict[Order, tuple[Callable[[Alert], str], Callable[[str], alerts.Posit
 }
 
 
-@router.get("/alerts", responses=problems.LISTED)
-def list_alerts(context: Ctx, asked: Annotated[AlertParameters, Query()]) -> Page[AlertReply]:
-    """Alerts, newest first or highest score first."""
+@router.get("/alerts", response_model=Page[AlertReply], responses=problems.LISTED)
+def list_alerts(
+    context: Ctx, asked: Annotated[AlertParameters, Query()]
+) -> Page[AlertReply] | Response:
+    """Alerts: newest, oldest, highest score or largest amount first."""
+    if faults := asked.faults():
+        return problems.invalid(faults)
     write, read = _CURSORS[asked.sort]
     after = None if asked.after is None else read(asked.after)
-    which = AlertFilter(**asked.filters())
     with context.pool.connection() as conn:
-        found = alerts.page(conn, which, limit=asked.limit + 1, order=asked.sort, after=after)
+        found = alerts.page(
+            conn, asked.alerts(), limit=asked.limit + 1, order=asked.sort, after=after
+        )
     shown, end = cursors.page(found, asked.limit, write)
     return Page(data=[AlertReply.model_validate(alert) for alert in shown], next=end)
 

@@ -55,7 +55,7 @@ def replay_dead_letter(
     if context.kafka is None:
         return problems.reply(503, "Kafka is not configured: set TIDEGATE_KAFKA_BROKERS")
     if not context.replays.acquire(blocking=False):
-        return _later("other dead letters are being replayed")
+        return problems.later("other dead letters are being replayed")
     try:
         done = _replay(context, context.kafka, actor, dead_letter_id, body)
     except BadCorrection as ex:
@@ -65,7 +65,7 @@ def replay_dead_letter(
     except CannotReplay as ex:
         return problems.reply(409, str(ex))
     except KafkaFailed as ex:
-        return _later(str(ex))
+        return problems.later(str(ex))
     finally:
         context.replays.release()
     return ReplayReply.model_validate(done)
@@ -84,10 +84,6 @@ def _replay(context: Context, kafka: Kafka, actor: str, id: int, body: ReplayBod
         )
         with context.writing() as conn:
             return replay.send(conn, letter, message, single, actor=actor, again=body.again)
-
-
-def _later(detail: str) -> Response:
-    return problems.reply(503, detail, headers={"Retry-After": str(problems.RETRY_SECONDS)})
 
 
 def _cursor(letter: DeadLetter) -> str:

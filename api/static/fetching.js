@@ -1,21 +1,32 @@
 // Asking the API, and asking it again.
 
-import { signIn } from "./session.js";
+import { changing, signIn } from "./signing.js";
 
 const PATIENCE = 10_000; // milliseconds for one answer
 const EVERY = 2_000;
 const SLOWEST = 30_000; // while the page is hidden, or the API is away
 
-export async function get(path, parameters = {}) {
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(parameters)) {
-    if (value !== "" && value !== null && value !== undefined) query.set(name, value);
+// What the API refused, with its status and the problem's text.
+export class Refused extends Error {
+  constructor(status, text) {
+    super(sentence(text));
+    this.status = status;
   }
-  const address = query.size > 0 ? `${path}?${query}` : path;
+}
+
+// Every request of the pages goes through here.
+export async function request(method, path, { query = {}, body, headers = {} } = {}) {
+  const wanted = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== "" && value !== null && value !== undefined) wanted.set(name, value);
+  }
+  const told = { Accept: "application/json", ...headers, ...(method === "GET" ? {} : await changing()) };
+  if (body !== undefined) told["Content-Type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(address, {
-      headers: { Accept: "application/json" }, signal: AbortSignal.timeout(PATIENCE),
+    answer = await fetch(wanted.size > 0 ? `${path}?${wanted}` : path, {
+      method, headers: told, body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(PATIENCE),
     });
   } catch {
     throw new Error("The API cannot be reached");
@@ -23,17 +34,26 @@ export async function get(path, parameters = {}) {
   if (answer.status === 401) signIn();
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
-    throw new Error(sentence(problem.detail ?? problem.title ?? `The API answered ${answer.status}`));
+    throw new Refused(answer.status, problem.detail ?? problem.title ?? `The API answered ${answer.status}`);
   }
-  return answer.json();
+  return answer;
+}
+
+export async function get(path, query = {}) {
+  return (await request("GET", path, { query })).json();
+}
+
+export async function send(method, path, body = {}, headers = {}) {
+  return (await request(method, path, { body, headers })).json();
 }
 
 function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-// Calls `ask` every two seconds; ever more rarely while it fails, and rarely while nobody looks.
-export function poll(ask, failed) {
+// Calls `ask` every two seconds, or as often as `every` says (milliseconds); ever more rarely while
+// it fails, and rarely while nobody looks. Gives a function that asks at once.
+export function poll(ask, failed, every = () => EVERY) {
   let timer = 0;
   let failures = 0;
   let running = false;
@@ -59,7 +79,8 @@ export function poll(ask, failed) {
   }
 
   function delay() {
-    return document.hidden ? SLOWEST : Math.min(EVERY * 2 ** failures, SLOWEST);
+    if (document.hidden) return SLOWEST;
+    return failures === 0 ? every() : Math.min(EVERY * 2 ** failures, SLOWEST);
   }
 
   document.addEventListener("visibilitychange", () => {

@@ -13,6 +13,7 @@ const shortDay = new Intl.DateTimeFormat(undefined, { ...UTC, day: "numeric", mo
 
 export const count = (value) => integers.format(value);
 export const shortCount = (value) => (value < 100_000 ? integers.format(value) : compact.format(value));
+export const tinyCount = (value) => (value < 10_000 ? integers.format(value) : compact.format(value));
 export const share = (part, whole) => (whole > 0 ? shares.format(part / whole) : "");
 export const score = (value) => value.toFixed(3);
 
@@ -44,4 +45,18 @@ function currencyFormat(currency, digits) {
   } catch {
     return null; // no currency that the browser takes
   }
+}
+
+// Seconds, as short as they can be told.
+export function seconds(value) {
+  if (value < 1) return `${Math.round(value * 1000)} ms`;
+  if (value < 100) return `${+value.toPrecision(2)} s`;
+  return value < 7200 ? `${Math.round(value / 60)} min` : `${Math.round(value / 3600)} h`;
+}
+
+// How long ago, or until, in words; `from` and `to` are times in milliseconds.
+export function span(from, to) {
+  const hours = Math.abs(to - from) / 3_600_000;
+  if (hours < 1) return plural(Math.round(hours * 60), "minute", "minutes");
+  return hours < 48 ? plural(Math.round(hours), "hour", "hours") : plural(Math.round(hours / 24), "day", "days");
 }

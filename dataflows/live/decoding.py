@@ -80,7 +80,7 @@ def _pieces(kind: Kind, reads: Sequence[Read]) -> Iterator[Piece]:
             earlier[mine],
             rows if len(reads) == 1 else rows.take(row),
             Origin(
-                read.topic,
+                np.full(len(row), read.topic, object),
                 np.full(len(row), read.partition, np.int64),
                 offset[index[mine]],
                 at[index[mine]],

@@ -200,7 +200,7 @@ class OrderStep(StatefulBatchLogic[Piece | Report, Step, bytes]):
 
 def _nowhere(batch: Batch) -> Origin:
     none = batch.event_time
-    return Origin("", none, none, none)
+    return Origin(batch.transaction_id, none, none, none)
 
 
 def next_number(state: bytes) -> int:

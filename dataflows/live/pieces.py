@@ -61,11 +61,14 @@ class Report:
 
 def plain(piece: Piece) -> dict[str, Any]:
     """A piece as plain values, for a snapshot; without its dead letters, which are gone by then."""
-    return {
+    made = {
         **{name: getattr(piece, name) for name in _SCALARS},
         "kind": piece.kind.value,
         **{name: _plain(getattr(piece, name)) for name in ("time", "rows", "origin")},
     }
+    if made["origin"] is not None:
+        made["origin"]["topic"] = piece.topic  # the same of every row
+    return made
 
 
 def piece_of(value: dict[str, Any]) -> Piece:
@@ -114,7 +117,7 @@ def _columns(kind: Any, value: Any) -> Any:
         elif field.name == "extras":
             made[field.name] = {name: _array(column) for name, column in given.items()}
         elif isinstance(given, str):
-            made[field.name] = given
+            made[field.name] = np.full(len(_array(value["partition"])), given, object)
         else:
             made[field.name] = _array(given)
     return kind(**made)

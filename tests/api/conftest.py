@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from psycopg import sql
 
 import migrations
 from api import create_app
+from api.server import Server
 from tests.api.keys import ADMIN_KEY, put_admin_key
 from tests.remade import put_made, put_versions
 
@@ -34,7 +35,7 @@ def served(app: FastAPI) -> Iterator[str]:
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, lifespan="on", ws="none", log_config=None, access_log=False
     )
-    server = uvicorn.Server(config)
+    server = Server(app, config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -61,7 +62,9 @@ def serve() -> Iterator[Serve]:
             options.setdefault("schema_revision", migrations.head())
             key = options.pop("key", ADMIN_KEY)
             if key == ADMIN_KEY and "access" not in options:
-                put_admin_key(database_url)
+                # One that is not there yet, or has no tables, has no keys either.
+                with suppress(psycopg.OperationalError, psycopg.errors.UndefinedTable):
+                    put_admin_key(database_url)
             app = options.pop("app", None) or create_app(database_url, **options)
             address = stack.enter_context(served(app))
             headers = {} if key is None else {"Authorization": f"Bearer {key}"}

@@ -75,6 +75,24 @@ def put_comment(conn: Connection, alert_id: UUID, **given: Any) -> None:
     _insert(conn, "alert_comment", row | given)
 
 
+def put_webhook(conn: Connection, webhook_id: UUID | None = None, **given: Any) -> UUID:
+    row = {
+        "webhook_id": webhook_id or uuid4(),
+        "url": "https://hooks.example.com/tidegate",
+        "description": "",
+        "kinds": ["alert.created", "alert.changed"],
+        "secret": "plain:whsec_secret",
+        "created_by": "ann",
+    }
+    _insert(conn, "webhook", row | given)
+    return UUID(str(row["webhook_id"]))
+
+
+def put_delivery(conn: Connection, webhook_id: UUID, event_id: str, **given: Any) -> None:
+    row = {"webhook_id": webhook_id, "event_id": event_id, "kind": "alert.created", "body": "{}"}
+    _insert(conn, "webhook_delivery", row | given)
+
+
 def put_label(conn: Connection, transaction_id: str, seconds: float, **given: Any) -> None:
     row = {
         "transaction_id": transaction_id,

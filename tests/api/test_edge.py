@@ -23,6 +23,16 @@ def test_every_answer_has_the_security_headers(client, path):
     assert "access-control-allow-origin" not in headers
 
 
+def test_a_request_has_an_id_its_client_s_if_it_is_one(client):
+    own = client.get("/healthz").headers["x-request-id"]
+    assert own != client.get("/v1/nothing").headers["x-request-id"]
+    given = {"X-Request-ID": "shop-2026:4711"}
+    assert client.get("/healthz", headers=given).headers["x-request-id"] == "shop-2026:4711"
+    for bad in ("short", "x" * 65, "a b c d e f"):
+        given = {"X-Request-ID": bad}
+        assert client.get("/healthz", headers=given).headers["x-request-id"] != bad
+
+
 def test_what_names_cards_is_not_cached_and_files_are_asked_for_again(client):
     assert client.get("/v1/alerts").headers["cache-control"] == "no-store"
     page = client.get("/static/page.css")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import jwt
 import pytest
@@ -33,7 +34,7 @@ class Provider:
     def __init__(self, address):
         self.address = address
         self.private, self.public = {}, []
-        self.asked = Counter()
+        self.asked: Counter[str] = Counter()
         self.claimed = address  # the issuer that the document names
         self.jwks_uri = f"{address}/keys"
         self.broken = False
@@ -42,6 +43,7 @@ class Provider:
     def rotate(self, kid, kind="RS256", **given):
         """Signs with a new key alone from now on."""
         self.kid, self.kind = kid, kind
+        private: Any
         if kind == "RS256":
             private = rsa.generate_private_key(65537, given.pop("bits", 2048))
             public = RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)

@@ -136,7 +136,19 @@ def test_a_question_that_takes_too_long_is_503(serve, database, conn):
 GOOD = {
     ("post", "/v1/dead-letters/{dead_letter_id}/replay"): "202",
     ("post", "/v1/alerts/{alert_id}/comments"): "201",
+    ("post", "/v1/labels"): "202",
+    ("post", "/v1/webhooks"): "201",
+    ("delete", "/v1/webhooks/{webhook_id}"): "204",
+    ("post", "/v1/webhooks/{webhook_id}/test"): "202",
+    ("post", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"): "202",
 }
+KINDS = {
+    ("get", "/v1/alerts/export"): ["text/csv", "application/vnd.apache.parquet"],
+    ("get", "/v1/alerts/stream"): ["text/event-stream"],
+    ("delete", "/v1/webhooks/{webhook_id}"): [],
+}
+# Nothing that is there stands in their way; what was changed meanwhile is another thing.
+NO_CONFLICT = ("/comments", "/disposition", "/labels", "/rotate")
 
 
 def test_the_openapi_declares_every_answer_with_its_type(alone):
@@ -147,9 +159,12 @@ def test_the_openapi_declares_every_answer_with_its_type(alone):
             answers = operation["responses"]
             kinds = {status: list(answer.get("content", ())) for status, answer in answers.items()}
             good = GOOD.get((method, path), "200")
-            assert kinds.pop(good) == ["application/json"], path
-            assert answers[good]["content"]["application/json"]["schema"], path
+            wanted = KINDS.get((method, path), ["application/json"])
+            assert kinds.pop(good) == wanted, path
+            assert all(answers[good]["content"][kind]["schema"] for kind in wanted), path
             assert kinds.pop("304", []) == [], path
+            if path == "/v1/transactions":
+                assert kinds.pop("202") == ["application/json"]
             if path.startswith("/v1"):
                 assert "503" in kinds, path
             assert all(kind == ["application/problem+json"] for kind in kinds.values()), path
@@ -159,7 +174,7 @@ def test_the_openapi_declares_every_answer_with_its_type(alone):
                 assert "422" in kinds, path
             if method != "get":
                 assert {"403", "413", "415", "422"} <= set(kinds), path
-            if method == "post" and not path.endswith("/comments"):
+            if method == "post" and not path.endswith(NO_CONFLICT):
                 assert "409" in kinds, path
             if method == "patch":
                 assert {"412", "428"} <= set(kinds), path
@@ -168,5 +183,7 @@ def test_the_openapi_declares_every_answer_with_its_type(alone):
 def test_whatever_changes_anything_refuses_what_is_not_declared_as_json(alone):
     for path, operations in alone.get("/openapi.json").json()["paths"].items():
         for method in set(operations) - {"get"}:
+            if method == "delete" and path.startswith("/v1/webhooks"):
+                continue  # has no body, and no page of another site can send it unasked
             answer = alone.request(method, re.sub(r"{\w+}", "1", path), content=b"{}")
             assert_problem(answer, 415)

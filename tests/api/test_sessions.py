@@ -18,6 +18,13 @@ from tidegate.access import Role
 from tidegate.store import api_keys
 
 
+def read(text):
+    """The parts of a key."""
+    key = keys.read(text)
+    assert key is not None
+    return key
+
+
 @pytest.fixture
 def stranger(serve, database):
     """A client without a key, that keeps cookies."""
@@ -44,7 +51,7 @@ def test_a_session_begins_with_a_key_and_is_who_the_key_is(stranger, key, conn):
     assert stranger.get("/").status_code == 200
     assert stranger.get("/v1/alerts").status_code == 200
     body = stranger.get("/v1/session").json()
-    actor = f"key:{keys.read(key).prefix} (ann)"
+    actor = f"key:{read(key).prefix} (ann)"
     assert (body["actor"], body["role"], body["name"]) == (actor, "analyst", "ann")
     assert conn.execute("SELECT actor, action FROM audit").fetchall() == [(actor, "session.begin")]
 
@@ -81,7 +88,7 @@ def test_neither_the_cookie_nor_its_key_is_stored(stranger, key, conn):
     log_in(stranger, key)
     secret = stranger.cookies["tidegate"]
     (row,) = conn.execute("SELECT s::text || k::text FROM page_session s, api_key k").fetchone()[:1]
-    for hidden in (secret, key, keys.read(key).secret, secret.encode().hex()):
+    for hidden in (secret, key, read(key).secret, secret.encode().hex()):
         assert hidden not in row
     found = conn.execute("SELECT session_hash FROM page_session").fetchall()
     assert found == [(keys.hashed(secret),)]
@@ -114,7 +121,7 @@ def test_a_change_by_cookie_needs_the_sessions_token(stranger, key, conn):
         assert "X-CSRF-Token" in answer.json()["detail"]
     answer = stranger.post(f"{alert}/comments", json={"text": "x"}, headers=right)
     assert answer.status_code == 201
-    assert answer.json()["author"] == f"key:{keys.read(key).prefix} (ann)"
+    assert answer.json()["author"] == f"key:{read(key).prefix} (ann)"
     assert len(stranger.get(f"{alert}/comments").json()["data"]) == 1
 
 
@@ -148,7 +155,7 @@ def test_the_token_does_not_tell_the_cookie(stranger, key):
 def test_what_a_page_of_another_site_asks_is_refused(stranger, key, method, site, status):
     log_in(stranger, key)
     headers = token(stranger) | {"Sec-Fetch-Site": site}
-    given = {} if method == "GET" else {"json": {}}
+    given: dict[str, object] = {} if method == "GET" else {"json": {}}
     answer = stranger.request(method, "/v1/session", headers=headers, **given)
     assert answer.status_code == status
 
@@ -211,7 +218,7 @@ def forgetful():
 def test_revoking_the_key_ends_its_sessions_within_ten_seconds(stranger, key, conn):
     log_in(stranger, key)
     assert stranger.get("/v1/stats").status_code == 200
-    api_keys.revoke(conn, keys.read(key).prefix, actor="tests")
+    api_keys.revoke(conn, read(key).prefix, actor="tests")
     conn.commit()
     wait_until(lambda: stranger.get("/v1/stats").status_code == 401, 10)
     assert log_in(stranger, key).status_code == 401
@@ -303,9 +310,9 @@ def test_in_a_browser_somebody_signs_in_works_and_signs_out(visitor, stranger, k
     expect(visitor.locator("#rows")).to_contain_text("card-7")
     assert urlsplit(visitor.url).query == "decision=review"
     assert visitor.evaluate("document.cookie") == ""
-    sent = visitor.evaluate("import('/static/session.js').then((s) => s.changing())")
+    sent = visitor.evaluate("import('/static/signing.js').then((s) => s.changing())")
     assert len(sent["X-CSRF-Token"]) == 64
-    visitor.evaluate("import('/static/session.js').then((s) => s.signOut())")
+    visitor.get_by_role("button", name="Sign out").click()
     expect(visitor).to_have_title("Sign in · Tidegate")
 
 

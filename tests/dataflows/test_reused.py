@@ -20,7 +20,7 @@ def letter(extras: dict[str, list[object]]) -> str:
         extras={name: texts(values) for name, values in extras.items()},
     )
     zeros = np.zeros(rows, np.int64)
-    origin = Origin("transactions", zeros, np.arange(rows), zeros)
+    origin = Origin(texts(["transactions"] * rows), zeros, np.arange(rows), zeros)
     work = CardWork(0, START, 0.0, batch, np.arange(rows), origin, no_examples())
     dead = reused(work, np.array([0]))
     assert dead is not None

@@ -1,4 +1,4 @@
-"""`tidegate run` from Kafka as real processes: started, looked at, stopped and killed."""
+"""`tidegate run`, live, as real processes: started, looked at, stopped and killed."""
 
 from __future__ import annotations
 
@@ -28,15 +28,19 @@ REVIEW, DECLINE, CONTROL = 0.02, 0.3, 4
 
 
 class Cluster:
-    """The processes of a run. They come and go, the place stays: database, topics, directory."""
+    """The processes of a run. They come and go, the place stays: database, topics, directory.
 
-    def __init__(self, database: str, address: str, topics: Topics, data: Path, **env: str) -> None:
+    address: of Kafka, None for a run from the inbox alone."""
+
+    def __init__(
+        self, database: str, address: str | None, topics: Topics, data: Path, **env: str
+    ) -> None:
         self.data = data
         self.log = data / "said"
         self.port = _ports(MOST_WORKERS)
         self._env = {
             "TIDEGATE_DATABASE_URL": database,
-            "TIDEGATE_KAFKA_BROKERS": address,
+            **({} if address is None else {"TIDEGATE_KAFKA_BROKERS": address}),
             "TIDEGATE_TOPIC_TRANSACTIONS": topics.transactions,
             "TIDEGATE_TOPIC_LABELS": topics.labels,
             "TIDEGATE_TOPIC_DECISIONS": topics.decisions,

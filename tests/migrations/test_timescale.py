@@ -6,6 +6,9 @@ import psycopg
 import pytest
 
 import migrations
+from tests.api.rows import put_alert
+from tidegate.store import alert_events
+from tidegate.store.alert_events import Position
 
 HYPERTABLES = {"score", "dead_letter", "model_metric", "audit"}
 
@@ -28,6 +31,16 @@ def test_hypertables_go_down_and_up_again(timescale: str) -> None:
     assert hypertables(timescale) == set()
     migrations.upgrade(timescale)
     assert hypertables(timescale) == HYPERTABLES
+
+
+def test_alerts_have_their_events_there_too(timescale: str) -> None:
+    migrations.upgrade(timescale)
+    with psycopg.connect(timescale, autocommit=True, prepare_threshold=None) as conn:
+        alert_id = put_alert(conn, 1)
+        conn.execute("UPDATE alert SET version = 2")
+        events = alert_events.after(conn, Position(0, 0), limit=10)
+        assert [event.kind for event in events] == ["alert.created", "alert.changed"]
+        assert {event.alert.alert_id for event in events if event.alert} == {alert_id}
 
 
 def test_the_audit_is_append_only_as_a_hypertable_too(timescale: str) -> None:

@@ -31,11 +31,18 @@ KEPT = {  # by who counts decisions without TimescaleDB
 TABLES = KEPT | {
     "aggregate_floor",
     "alert",
+    "alert_case",
     "alert_comment",
+    "alert_event",
+    "alert_event_position",
+    "alert_text",
     "api_key",
     "audit",
     "cluster",
     "dead_letter",
+    "idempotency_key",
+    "inbox",
+    "inbox_read",
     "label",
     "list_entry",
     "model",
@@ -48,6 +55,8 @@ TABLES = KEPT | {
     "score",
     "sink_progress",
     "source_progress",
+    "webhook",
+    "webhook_delivery",
 }
 
 
@@ -122,6 +131,7 @@ def test_a_filled_database_of_the_first_version_keeps_its_rows_up_and_down(
 
 LATER_COLUMNS = ["used_until", "propensity"]
 LATER_COLUMNS += ["assignee", "snoozed_until", "outcome", "version", "changed_at"]
+LATER_COLUMNS += ["case_id"]
 
 
 def contents(url: str) -> dict[str, list[tuple[str]]]:

@@ -130,6 +130,16 @@ def test_access_lines_that_name_cards_are_left_out() -> None:
     assert stream.getvalue() == ""
 
 
+def test_urls_that_webhooks_are_sent_to_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("httpx", "httpcore"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+    stream = io.StringIO()
+    logs.configure("debug", stream=stream)
+    logging.getLogger("httpx").info("HTTP Request: POST https://hooks.example.com/secret")
+    logging.getLogger("httpcore.connection").debug("connect_tcp.started")
+    assert stream.getvalue() == ""
+
+
 def test_pythons_warnings_are_logged() -> None:
     stream = io.StringIO()
     logs.configure(stream=stream)

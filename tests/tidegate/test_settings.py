@@ -1,9 +1,20 @@
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tidegate.settings import Learning, Retention, SettingError, Settings, Thresholds, masked_url
+from tidegate.settings import (
+    Learning,
+    Retention,
+    SettingError,
+    Settings,
+    Thresholds,
+    Webhooks,
+    masked_url,
+)
+
+KEY, OTHER_KEY = (b64encode(bytes([number]) * 32).decode() for number in (7, 8))
 
 
 def refusal(**env: str) -> str:
@@ -60,8 +71,13 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
             "TIDEGATE_RETENTION_DEAD_LETTER_DAYS": "20",
             "TIDEGATE_RETENTION_MODEL_METRIC_DAYS": "30",
             "TIDEGATE_RETENTION_AUDIT_DAYS": "3650",
+            "TIDEGATE_RETENTION_INBOX_DAYS": "9",
             "TIDEGATE_RETENTION_COUNT_DAYS": "31",
+            "TIDEGATE_RETENTION_EVENT_DAYS": "5",
             "TIDEGATE_COMPRESS_AFTER_DAYS": "2",
+            "TIDEGATE_WEBHOOKS": "off",
+            "TIDEGATE_WEBHOOK_ALLOW_PRIVATE": "true",
+            "TIDEGATE_SECRET_KEY": f"{KEY}, {OTHER_KEY}",
             "TIDEGATE_METRICS_PORT": "9100",
             "TIDEGATE_METRICS_HOST": "0.0.0.0",
             "TIDEGATE_LOG_LEVEL": "WARNING",
@@ -87,7 +103,8 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
     assert (topics.alerts, topics.dead_letters) == ("a", "dl")
     assert (settings.monitoring.metrics_port, settings.monitoring.metrics_host) == (9100, "0.0.0.0")
     assert (settings.monitoring.log_level, settings.monitoring.log_format) == ("warning", "json")
-    assert settings.retention == Retention(100, 20, 30, 3650, 31, compress_after_days=2)
+    assert settings.retention == Retention(100, 20, 30, 3650, 31, 5, 9, 2)
+    assert settings.webhooks == Webhooks(False, True, (KEY, OTHER_KEY))
 
 
 def test_the_recovery_store_follows_the_data_directory(tmp_path: Path) -> None:
@@ -122,6 +139,8 @@ def test_an_empty_value_counts_as_not_set() -> None:
         ("PROMOTE_FRAUDS", "0", "is 0: 1 to 1e+06 is allowed"),
         ("MATURITY_DAYS", "0.03", "is 0.03: 0.04 to 90 days is allowed"),
         ("RETENTION_AUDIT_DAYS", "-1", "is -1: 1 to 36500 days, or 0 for none, is allowed"),
+        ("RETENTION_EVENT_DAYS", "3", "is 3: 4 or more, or 0 for ever, is allowed"),
+        ("WEBHOOKS", "maybe", "is 'maybe': true or false is allowed"),
         (
             *("RETENTION_SCORE_DAYS", "29"),
             "is 29: 30 or more, or 0 for ever, is allowed",
@@ -260,14 +279,27 @@ def test_brokers_with_a_password_are_refused_without_it() -> None:
     assert "hunter2" not in refusal(KAFKA_BROKERS="someone:hunter2@a:9092")
 
 
+@pytest.mark.parametrize(
+    "key", ["hunter2", "hunter2" * 6 + "==", "hunter2\u00e9", f"{KEY},hunter2"]
+)
+def test_a_refused_key_is_not_shown(key: str) -> None:
+    said = refusal(SECRET_KEY=key)
+    number = 2 if "," in key else 1
+    assert said.startswith(f"TIDEGATE_SECRET_KEY has a key, number {number}, that is not 32 bytes")
+    assert "hunter2" not in said
+    assert KEY not in said
+
+
 def test_printing_the_settings_shows_no_secret() -> None:
     settings = Settings.from_environ(
         {
             "TIDEGATE_DATABASE_URL": "postgresql://someone:hunter2@db/tidegate",
             "TIDEGATE_KAFKA_CONFIG": '{"sasl.password": "hunter2"}',
+            "TIDEGATE_SECRET_KEY": KEY,
         }
     )
     assert "hunter2" not in repr(settings)
+    assert KEY not in repr(settings)
 
 
 def test_a_long_or_wild_value_is_shown_short_and_on_one_line() -> None:

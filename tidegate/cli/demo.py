@@ -45,7 +45,7 @@ def demo(settings: Settings, transactions: int, *, exit_at_end: bool, port: int)
     with (
         migrated(settings, home / "postgresql") as database,
         counted(database.url),
-        in_background(database.url, port) as page,
+        in_background(database.url, port, settings) as page,
     ):
         given = described(settings, database.url, files[:1], files[1])
         if not exit_at_end:

@@ -22,7 +22,7 @@ from tidegate.cli.database import (
     opened,
 )
 from tidegate.settings import Retention, Settings
-from tidegate.store import aggregates, connection, policies, queries, retention
+from tidegate.store import aggregates, connection, gathering, policies, queries, retention
 from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind
 
@@ -44,7 +44,9 @@ _HOUR = 3600.0  # seconds from one look for old rows to the next, however short 
 def migrate(settings: Settings) -> None:
     """Brings the schema to the newest version and the policies to the settings; says what changed.
 
-    Nothing of the rows is touched: TimescaleDB's jobs do that later.
+    Nothing of decisions is touched: TimescaleDB's jobs do that later. Alerts of before there were
+    cases get theirs last, in batches: whoever reads or writes goes on, and after an interruption
+    the next call does the rest.
     """
     with migrated(settings) as database:
         typer.echo(f"the schema is at revision {database.revision}", err=True)
@@ -53,6 +55,13 @@ def migrate(settings: Settings) -> None:
             conn.prepare_threshold = None
             for change in policies.apply(conn, settings.retention):
                 typer.echo(change, err=True)
+            conn.commit()
+            gathered = 0
+            while count := gathering.step(conn):
+                conn.commit()
+                gathered += count
+            if gathered:
+                typer.echo(f"gathered {gathered:,} alerts of before into cases", err=True)
 
 
 def check(settings: Settings) -> None:

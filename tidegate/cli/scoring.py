@@ -1,10 +1,10 @@
-"""`tidegate run`: the scoring flow, from Kafka or over files."""
+"""`tidegate run`: the scoring flow, over files or live: from Kafka and from what HTTP brings."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def run(
     if workers is not None:
         settings = replace(settings, flow=replace(settings.flow, workers=workers))
     if not transactions:
-        _run_from_kafka(settings, labels)
+        _run_live(settings, labels)
         return
     with at_head(settings) as database, counted(database.url):
         given = described(settings, database.url, transactions, labels, currency)
@@ -58,19 +58,29 @@ def run(
         log.info(what, extra=facts)
 
 
-def _run_from_kafka(settings: Settings, labels: Path | None) -> None:
-    if not settings.kafka.brokers:
-        raise RunFailed("give --transactions, or set TIDEGATE_KAFKA_BROKERS to read from Kafka")
+def _run_live(settings: Settings, labels: Path | None) -> None:
     if labels is not None:
-        raise RunFailed("--labels goes with --transactions: from Kafka, labels come by their topic")
-    admin.check_config(settings.kafka)
-    admin.wait_for_broker(settings.kafka)
-    partitions = admin.ensure_topics(settings.kafka)
+        raise RunFailed("--labels goes with --transactions: a live run is told labels as messages")
+    from_kafka = bool(settings.kafka.brokers)
+    partitions = _found_topics(settings) if from_kafka else {}
     with at_head(settings) as database, counted(database.url):
         given = described(settings, database.url, (), None)
-        log.info("reads from Kafka until it is stopped", extra={"partitions": partitions})
-        run_flow(replace(given, kafka=asdict(settings.kafka)))
+        if from_kafka:
+            given = replace(given, kafka=asdict(settings.kafka))
+            log.info(
+                "reads from Kafka, and what comes over HTTP, until it is stopped",
+                extra={"partitions": partitions},
+            )
+        else:
+            log.info("reads what comes over HTTP until it is stopped: no TIDEGATE_KAFKA_BROKERS")
+        run_flow(given)
         log.info("stopped with a last snapshot")
+
+
+def _found_topics(settings: Settings) -> Mapping[str, int]:
+    admin.check_config(settings.kafka)
+    admin.wait_for_broker(settings.kafka)
+    return admin.ensure_topics(settings.kafka)
 
 
 def described(

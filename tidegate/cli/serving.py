@@ -7,12 +7,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import typer
 import uvicorn
 
 import migrations
 from api import create_app
+from api.server import Server
 from models.features import NAMES
 from tidegate.cli.database import migrated
 from tidegate.environment import is_loopback
@@ -25,24 +27,24 @@ def serve(settings: Settings, host: str, port: int) -> None:
     # uvicorn raises the signal that ended it once more. By default that would end the process on
     # the spot, and leave an embedded database running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    kafka = settings.kafka if settings.kafka.brokers else None
-    access = settings.access
-    if not access.auth and not is_loopback(host):
+    if not settings.access.auth and not is_loopback(host):
         raise SettingError(
             "TIDEGATE_AUTH", f"is off: just a loopback --host may be served, not {host}"
         )
     if settings.storage.database_url is not None:
-        _server(settings.storage.database_url, host, port, access, kafka).run()
+        _server(settings.storage.database_url, host, port, settings).run()
         return
     with migrated(settings) as database:
-        _server(database.url, host, port, access, kafka).run()
+        _server(database.url, host, port, settings).run()
 
 
 @contextmanager
-def in_background(database_url: str, port: int) -> Iterator[str]:
-    """Serves from a thread on the loopback address, to whoever asks there; gives the address of the
-    pages. Raises OSError when the port is taken."""
-    server = _server(database_url, "127.0.0.1", port, Access(auth=False))
+def in_background(database_url: str, port: int, settings: Settings) -> Iterator[str]:
+    """Serves from a thread on the loopback address, to whoever asks there, beside a flow that reads
+    files: no payments are taken. Gives the address of the pages. Raises OSError when the port is
+    taken."""
+    open_to_all = replace(settings, access=Access(auth=False), kafka=Kafka())
+    server = _server(database_url, "127.0.0.1", port, open_to_all, takes=False)
     sock = server.config.bind_socket() if _free(port) else None
     if sock is None:
         raise OSError(f"port {port} is taken: choose another with --port")
@@ -57,21 +59,31 @@ def in_background(database_url: str, port: int) -> Iterator[str]:
 
 
 def _server(
-    database_url: str, host: str, port: int, access: Access, kafka: Kafka | None = None
-) -> uvicorn.Server:
+    database_url: str, host: str, port: int, settings: Settings, *, takes: bool = True
+) -> Server:
     app = create_app(
         database_url,
         schema_revision=migrations.head(),
         feature_names=NAMES,
-        kafka=kafka,
-        access=access,
+        kafka=settings.kafka if settings.kafka.brokers else None,
+        access=settings.access,
         tell_first_key=_tell_first_key,
+        hooks=settings.webhooks,
+        takes=takes,
     )
     config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, server_header=False, timeout_graceful_shutdown=5
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        # Longer than load balancers and clients keep a connection: who closes one first must not
+        # be the side that may be sent a request meanwhile.
+        timeout_keep_alive=75,
     )
     typer.echo(f"API and pages: http://{host}:{port}/", err=True)
-    return uvicorn.Server(config)
+    return Server(app, config)
 
 
 def _tell_first_key(key: str) -> None:

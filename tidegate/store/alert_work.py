@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from tidegate.store import alerts
+from tidegate.store import alerts, analyst_labels
 from tidegate.store.alerts import COLUMNS, Alert
 from tidegate.store.connection import Conn
 
@@ -117,9 +117,10 @@ class Comment:
 def change(conn: Conn, alert_id: UUID, version: int, changes: Changes, *, actor: str) -> Alert:
     """Changes an alert that is at this version and writes the audit; returns what it is then.
 
-    An alert is closed with an outcome, and loses it when it is opened again. What changes nothing
-    leaves the version as it is. Raises NoSuchAlert, Changed and CannotChange. The isolation must be
-    READ COMMITTED: of two at once, the second waits for the end of the first one's transaction.
+    An alert is closed with an outcome, which is told as a label (`store.analyst_labels`), and loses
+    it when it is opened again. What changes nothing leaves the version as it is. Raises
+    NoSuchAlert, Changed and CannotChange. The isolation must be READ COMMITTED: of two at once, the
+    second waits for the end of the first one's transaction.
     """
     alert = _at_version(conn, alert_id, version)
     before = {name: getattr(alert, name) for name in _FIELDS}
@@ -141,6 +142,8 @@ def change(conn: Conn, alert_id: UUID, version: int, changes: Changes, *, actor:
         written = cursor.execute(CHANGE, values).fetchone()
     if written is None:  # another one was quicker
         return _at_version(conn, alert_id, version)
+    if "outcome" in changed:
+        analyst_labels.closed(conn, [written])
     return written
 
 

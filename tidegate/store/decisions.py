@@ -39,7 +39,8 @@ COPY incoming (
 """
 
 # The first decision written stands. Only a row that was really inserted raises its alert; of rows
-# that repeat within one call it is the first, so alerts are made of what `score` gave back.
+# that repeat within one call it is the first, so alerts are made of what `score` gave back. They
+# join their cases one after the other, in the order of the payments (see `store.cases`).
 STORE_INCOMING = """
 WITH inserted AS (
     INSERT INTO score (
@@ -67,6 +68,7 @@ WITH inserted AS (
     FROM inserted AS s
     JOIN incoming AS i USING (transaction_id, event_time)
     WHERE s.decision <> 'approve' AND i.alert_id IS NOT NULL
+    ORDER BY s.event_time, i.alert_id
     ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM inserted

@@ -36,7 +36,11 @@ class Retention(Protocol):
     @property
     def audit_days(self) -> int: ...  # noqa: D102
     @property
+    def inbox_days(self) -> int: ...  # noqa: D102
+    @property
     def count_days(self) -> int: ...  # noqa: D102
+    @property
+    def event_days(self) -> int: ...  # noqa: D102
     @property
     def compress_after_days(self) -> int: ...  # noqa: D102
 

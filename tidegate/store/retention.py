@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tidegate.store import policies
+from tidegate.store import inbox, policies
 from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind, Retention, Table
 
@@ -47,6 +47,9 @@ DELETE FROM model_version WHERE version = ANY(ARRAY(
 _VERSIONS = 200  # of one transaction: some 10 MB of contents
 
 
+EVENTS = (Table("alert_event", "at"), Table("webhook_delivery", "at"))
+
+
 @dataclass(frozen=True, slots=True)
 class Removed:
     """What was taken away at once: a batch of rows, or whole chunks."""
@@ -62,12 +65,19 @@ def enforce(
     """Takes away what is older than its retention, and tells after each step; the caller may stop
     between any two. The connection must be in autocommit, so that each step is a transaction.
 
-    Versions only where policies do the rest. Rows of the audit refuse to be deleted, unless their
-    transaction says that it is for their age; what is newer than 30 days goes for nobody.
+    Versions, the inbox and events only where policies do the rest. Rows of the audit refuse to be
+    deleted, unless their transaction says that it is for their age; what is newer than 30 days goes
+    for nobody.
     """
     kind, _ = policies.kind(conn)
     if retention.score_days:
         yield from _versions(conn, now - timedelta(retention.score_days))
+    if retention.inbox_days:
+        yield from _inbox(conn, now - timedelta(retention.inbox_days), batch)
+    if retention.event_days:
+        # No hypertables: they are small, and a delivery is changed with each try.
+        for table in EVENTS:
+            yield from _delete(conn, table, now - timedelta(retention.event_days), batch)
     if kind == Kind.COMMUNITY:
         return
     if retention.count_days:
@@ -96,6 +106,14 @@ def _versions(conn: Conn, before: datetime) -> Iterator[Removed]:
             yield Removed("model_version", rows=gone)
         if gone < _VERSIONS:
             return
+
+
+def _inbox(conn: Conn, before: datetime, batch: int) -> Iterator[Removed]:
+    for name, forget in (("inbox", inbox.forget), ("idempotency_key", inbox.forget_keys)):
+        while gone := forget(conn, before, batch):
+            yield Removed(name, rows=gone)
+            if gone < batch:
+                break
 
 
 def _delete(conn: Conn, table: Table, before: datetime, batch: int) -> Iterator[Removed]:

@@ -10,16 +10,17 @@ refresh; without it at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any, LiteralString
 
 import numpy as np
 from psycopg.rows import class_row
 
-from tidegate.schema import to_datetime
+from tidegate.schema import Ints, to_datetime
 from tidegate.store.connection import POSTGRES_EPOCH, Conn
 
 # The edges that the migrations count rows below; see `0003_aggregates`.
@@ -100,20 +101,22 @@ class Spread:
     latency: Latency | None  # None where there was no decision
 
 
-# A column of a series comes as one value: thousands of rows take PostgreSQL longer to send, and
-# Python to make objects of, than to find. Sums of amounts may be larger than any array's integers.
-# Rows are sorted here, as PostgreSQL's sort is slower.
+# A column of all rows comes as one value: thousands of rows take PostgreSQL longer to send, and
+# Python to make objects of, than to find. Rows are sorted and divided into series here, as
+# PostgreSQL is slower at that. Sums of amounts may be larger than any array's integers.
 _ARRAY = "array_send(array_agg({}))"
 _BUCKETS, _DECISIONS = _ARRAY.format("bucket"), _ARRAY.format("decisions")
 _NOT_APPROVED = _ARRAY.format("not_approved")
-_AMOUNTS = "string_agg(amount_minor::text, ' ')"
+_AMOUNTS = "string_agg(amount_minor::text, ' '), max(abs(amount_minor)) < 1e18"
+
+# What tells the series apart, in as many characters for each row.
+_KINDS = {"a": "approve", "r": "review", "d": "decline"}
 
 _DECIDED = {
     step: f"""
-        SELECT currency, decision, {_BUCKETS}, {_DECISIONS}, {_AMOUNTS}
+        SELECT string_agg(left(decision, 1) || currency, ''), {_BUCKETS}, {_AMOUNTS}, {_DECISIONS}
         FROM decision_{step.value}
         WHERE bucket >= %(since)s AND bucket < %(until)s
-        GROUP BY currency, decision
     """
     for step in Step
 }
@@ -132,10 +135,9 @@ _SPREAD = {
 
 _ENTITY = {
     (subject, step): f"""
-        SELECT currency, {_BUCKETS}, {_DECISIONS}, {_NOT_APPROVED}, {_AMOUNTS}
+        SELECT string_agg(currency, ''), {_BUCKETS}, {_AMOUNTS}, {_DECISIONS}, {_NOT_APPROVED}
         FROM {subject}_{step.value}
         WHERE {subject}_id = %(id)s AND bucket >= %(since)s AND bucket < %(until)s
-        GROUP BY currency
     """
     for subject in ("terminal", "merchant")
     for step in (Step.HOUR, Step.DAY)
@@ -158,12 +160,12 @@ _TOP_TERMINALS = {
 
 def decided(conn: Conn, step: Step, *, since: datetime, until: datetime) -> list[DecidedSeries]:
     """Decisions over time: a series for each currency and decision that there was, by both."""
-    rows = conn.execute(_DECIDED[step], {"since": since, "until": until}, binary=True).fetchall()
-    ordered = _Ordered()
-    return [
-        DecidedSeries(currency, decision, *ordered(buckets, *columns))
-        for currency, decision, buckets, *columns in sorted(rows)
-    ]
+    found = []
+    for part in _series(conn, _DECIDED[step], {"since": since, "until": until}):
+        (decisions,) = part.counts
+        kind, currency = _KINDS[part.key[0]], part.key[1:]
+        found.append(DecidedSeries(currency, kind, part.buckets, decisions, part.amounts))
+    return sorted(found, key=lambda series: (series.currency, series.decision))
 
 
 def spread(conn: Conn, step: Step, *, since: datetime, until: datetime) -> Spread:
@@ -210,42 +212,55 @@ def top_terminals(
 def _entity(
     conn: Conn, query: LiteralString, id: str, since: datetime, until: datetime
 ) -> list[EntitySeries]:
-    values = {"id": id, "since": since, "until": until}
-    rows = conn.execute(query, values, binary=True).fetchall()
-    ordered = _Ordered()
-    return [
-        EntitySeries(currency, *ordered(buckets, *columns))
-        for currency, buckets, *columns in sorted(rows)
-    ]
+    found = []
+    for part in _series(conn, query, {"id": id, "since": since, "until": until}):
+        decisions, refused = part.counts
+        found.append(EntitySeries(part.key, part.buckets, decisions, refused, part.amounts))
+    return found
 
 
-class _Ordered:
-    """Columns of a series as lists, oldest bucket first.
+@dataclass(frozen=True, slots=True)
+class _Series:
+    key: str  # what tells it from the others
+    buckets: Sequence[datetime]
+    amounts: Sequence[int]
+    counts: tuple[Sequence[int], ...]  # as the query names them
 
-    Most series of a reply have the same buckets in the same order: they are worked out once.
-    """
 
-    def __init__(self) -> None:
-        self._seen: dict[bytes, tuple[list[datetime], list[int]]] = {}
-        self._begins: dict[int, datetime] = {}
+def _series(conn: Conn, query: LiteralString, values: Mapping[str, Any]) -> Iterator[_Series]:
+    """The series that a query gives, by their keys; columns oldest bucket first."""
+    row = conn.execute(query, values, binary=True).fetchone()
+    if row is None or row[0] is None:
+        return
+    keys, buckets, amounts, small, *columns = row
+    times = _integers(buckets)
+    marks = np.array([keys], "U").view(f"U{len(keys) // len(times)}")
+    order = np.lexsort((times, marks))
+    marks, times = marks[order], times[order]
+    ends = [*(np.flatnonzero(marks[1:] != marks[:-1]) + 1).tolist(), len(marks)]
+    sums = np.fromstring(amounts, np.int64, sep=" ") if small else np.array(amounts.split(" "))
+    sums = sums[order]
+    told = [_integers(column)[order] for column in columns]
+    seen: dict[bytes, list[datetime]] = {}  # most series have the same buckets
+    start = 0
+    for end in ends:
+        mine = times[start:end]
+        begins = seen.get(mine.tobytes())
+        if begins is None:
+            begins = seen[mine.tobytes()] = [*map(_begin, mine.tolist())]
+        part = sums[start:end]
+        yield _Series(
+            str(marks[start]),
+            begins,
+            part.tolist() if small else [*map(int, part)],
+            tuple(column[start:end].tolist() for column in told),
+        )
+        start = end
 
-    def __call__(self, buckets: bytes, *columns: bytes | str) -> Iterator[Any]:
-        seen = self._seen.get(buckets)
-        if seen is None:
-            times = _integers(buckets)
-            order = sorted(range(len(times)), key=times.__getitem__)
-            seen = [self._begin(times[n]) for n in order], order
-            self._seen[buckets] = seen
-        begins, order = seen
-        yield begins
-        for column in map(_integers, columns):
-            yield [column[n] for n in order]
 
-    def _begin(self, time: int) -> datetime:
-        begin = self._begins.get(time)
-        if begin is None:
-            begin = self._begins[time] = to_datetime(time + POSTGRES_EPOCH)
-        return begin
+@lru_cache(maxsize=100_000)
+def _begin(time: int) -> datetime:
+    return to_datetime(time + POSTGRES_EPOCH)
 
 
 # What `array_send` gives of integers of eight bytes, and of times, which are such microseconds.
@@ -253,11 +268,8 @@ _HEAD = 20  # bytes: dimensions, nulls, type, length, first index
 _ELEMENT = np.dtype([("length", ">i4"), ("value", ">i8")])
 
 
-def _integers(column: bytes | str) -> list[int]:
-    if isinstance(column, str):
-        return [*map(int, column.split(" "))]
-    values: list[int] = np.frombuffer(column, _ELEMENT, offset=_HEAD)["value"].tolist()
-    return values
+def _integers(column: bytes) -> Ints:
+    return np.frombuffer(column, _ELEMENT, offset=_HEAD)["value"].astype(np.int64)
 
 
 def _latency(count: int, below: Sequence[int]) -> Latency:

@@ -67,7 +67,7 @@ def told(
 def origin(topic: str, partition: int, first: int, names: Sequence[str]) -> Origin:
     count = len(names)
     return Origin(
-        topic,
+        texts([topic] * count),
         np.full(count, partition, np.int64),
         np.arange(first, first + count),
         np.zeros(count, np.int64),

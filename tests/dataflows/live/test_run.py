@@ -47,7 +47,7 @@ def test_a_backlog_is_decided_to_the_bit_as_the_same_payments_from_files(
     )
     cluster.start(2)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 220  # two ticks a second on a machine that does other things
         while query(from_kafka, "SELECT count(*) FROM score") != [(ROWS,)]:
             assert time.monotonic() < deadline, cluster.said()[-2000:]
             time.sleep(0.1)

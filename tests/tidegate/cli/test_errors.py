@@ -101,8 +101,8 @@ def test_a_schema_that_is_not_migrated(
     assert "run tidegate migrate" in told
 
 
-def test_nothing_to_read(tidegate: Command) -> None:
-    assert "--transactions" in refusal(tidegate, "run")
+def test_labels_without_their_payments(tidegate: Command) -> None:
+    assert "--transactions" in refusal(tidegate, "run", "--labels", "labels.parquet")
 
 
 def test_a_port_that_is_taken(tidegate: Command, port: int, database: str) -> None:

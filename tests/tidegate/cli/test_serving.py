@@ -66,3 +66,38 @@ def ready(port: int) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def test_a_signal_ends_it_at_once_although_clients_watch_alerts(
+    tmp_path: Path, database: str
+) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-c", API, "api", "--port", f"{port}"],
+        env=os.environ
+        | {
+            "TIDEGATE_AUTH": "off",
+            "TIDEGATE_DATA_DIR": str(tmp_path),
+            "TIDEGATE_DATABASE_URL": database,
+        },
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not ready(port):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        url = f"http://127.0.0.1:{port}/v1/alerts/stream"
+        streams = [urllib.request.urlopen(url, timeout=20) for _ in range(3)]
+        for stream in streams:
+            assert stream.readline() == b"retry: 2000\n"
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        for stream in streams:
+            assert stream.read().endswith(b": the server stops\n\n")
+        process.wait(20)
+        assert time.monotonic() - began < 4  # open requests would be cut off after 5
+    finally:
+        process.kill()

@@ -21,15 +21,33 @@ from tests.api.rows import (
     put_alert,
     put_comment,
     put_dead_letter,
+    put_delivery,
     put_label,
     put_metric,
     put_promotion,
     put_score,
     put_version,
+    put_webhook,
 )
-from tidegate.store import alert_work, alerts, audit, promotions, queries, served, stats
+from tidegate.store import (
+    alert_events,
+    alert_work,
+    alerts,
+    audit,
+    cases,
+    deliveries,
+    entities,
+    promotions,
+    queries,
+    served,
+    similar,
+    stats,
+    webhooks,
+)
+from tidegate.store.alert_events import Position
 from tidegate.store.alerts import AlertFilter
 from tidegate.store.audit import AuditFilter
+from tidegate.store.cases import CaseFilter
 from tidegate.store.queries import DeadLetterFilter, DecisionFilter
 
 Plan = dict[str, Any]
@@ -62,6 +80,15 @@ VARIED: dict[str, str] = {
         'card_token', 'card-' || mod(n, 400), 'terminal_id', 'terminal-' || mod(n, 300),
         'decision', CASE mod(n, 50) WHEN 1 THEN 'review' WHEN 2 THEN 'decline' ELSE 'approve' END
     """,
+    # Before alerts, which open cases of their own.
+    "alert_case": """
+        'case_id', gen_random_uuid(), 'highest_score', n / 3000.0,
+        'opened_at', %(start)s + n / 2 * interval '1 second',
+        'card_token', 'case-card-' || mod(n, 400),
+        'assignee', CASE mod(n, 50) WHEN 3 THEN NULL ELSE 'analyst-' || mod(n, 200) END,
+        'status', CASE mod(n, 50) WHEN 1 THEN 'open' ELSE 'closed' END,
+        'outcome', CASE mod(n, 50) WHEN 1 THEN NULL WHEN 2 THEN 'unclear' ELSE 'genuine' END
+    """,
     "alert": """
         'alert_id', gen_random_uuid(), 'transaction_id', 't' || n, 'score', n / 3000.0,
         'created_at', %(start)s + n / 2 * interval '1 second',
@@ -70,7 +97,10 @@ VARIED: dict[str, str] = {
         'assignee', CASE mod(n, 50) WHEN 3 THEN NULL ELSE 'analyst-' || mod(n, 200) END,
         'snoozed_until', CASE mod(n, 50) WHEN 5 THEN now() + interval '1 day' END,
         'status', CASE mod(n, 50) WHEN 1 THEN 'open' ELSE 'closed' END,
-        'outcome', CASE mod(n, 50) WHEN 1 THEN NULL WHEN 2 THEN 'unclear' ELSE 'genuine' END
+        'outcome', CASE mod(n, 50) WHEN 1 THEN NULL WHEN 2 THEN 'unclear' ELSE 'genuine' END,
+        'amount_minor', 10 * n, 'currency', CASE mod(n, 9) WHEN 1 THEN 'JPY' ELSE 'EUR' END,
+        'case_id', NULL, 'reasons', jsonb_build_array(
+            jsonb_build_object('code', 'code-' || mod(n, 40), 'text', 'word' || mod(n, 500)))
     """,
     "alert_comment": """
         'comment_id', 10 + n,
@@ -89,10 +119,25 @@ VARIED: dict[str, str] = {
         'actor', 'actor-' || mod(n, 200), 'action', 'action-' || mod(n, 100),
         'subject', 'subject-' || mod(n, 300)
     """,
+    "webhook": """
+        'webhook_id', gen_random_uuid(), 'created_at', %(start)s + n * interval '1 second'
+    """,
+    "webhook_delivery": """
+        'delivery_id', 10 + n, 'event_id', 'evt_' || n,
+        'webhook_id', (ARRAY(SELECT webhook_id FROM webhook ORDER BY 1 LIMIT 300))[1 + mod(n, 300)],
+        'state', CASE mod(n, 50) WHEN 1 THEN 'pending' ELSE 'delivered' END,
+        'next_at', CASE mod(n, 50) WHEN 1 THEN now() - n * interval '1 second' END
+    """,
 }
 
 FIRST = UUID(int=0)
-NUMBERED = ("alert_comment", "audit", "dead_letter", "promotion")  # by the database
+NUMBERED = (
+    "alert_comment",
+    "audit",
+    "dead_letter",
+    "promotion",
+    "webhook_delivery",
+)  # by the database
 
 
 @pytest.fixture
@@ -106,6 +151,8 @@ def filled(conn: Conn) -> Iterator[Conn]:
     put_label(conn, "first", 0)
     put_promotion(conn, "quick", "champion")
     conn.execute("INSERT INTO audit (at, actor, action, subject) VALUES (%s, '', '', '')", (at(0),))
+    put_webhook(conn, FIRST)
+    put_delivery(conn, FIRST, "evt_first")
     for table, varied in VARIED.items():
         conn.execute(
             f"""
@@ -144,10 +191,16 @@ def nodes(plan: Plan) -> Iterator[Plan]:
 SOON = round(at(3600).timestamp()) * 1_000_000
 NEWEST = (at(1000), UUID(int=0))
 BY_SCORE = (0.5, UUID(int=0))
+BY_AMOUNT = (9_000, UUID(int=0))
+FIRST_CASE = cases.case_id(FIRST)
 
 
 def a_page(which: AlertFilter, **given: Any) -> Callable[[Conn], Any]:
     return lambda conn: alerts.page(conn, which, limit=20, **given)
+
+
+def some_cases(which: CaseFilter, **given: Any) -> Callable[[Conn], Any]:
+    return lambda conn: cases.page(conn, which, limit=20, **given)
 
 
 def some_decisions(which: DecisionFilter, **given: Any) -> Callable[[Conn], Any]:
@@ -241,6 +294,62 @@ READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
         a_page(AlertFilter(min_amount_minor=1, max_amount_minor=10**6)),
         "alert_newest",
     ),
+    "alerts, oldest first": (a_page(AlertFilter(), order="oldest"), "alert_newest"),
+    "alerts, oldest first, a next page": (
+        a_page(AlertFilter(), order="oldest", after=NEWEST),
+        "alert_newest",
+    ),
+    "open alerts, oldest first, a next page": (
+        a_page(AlertFilter(status="open"), order="oldest", after=NEWEST),
+        "alert_status",
+    ),
+    "alerts by amount": (
+        a_page(AlertFilter(currency="EUR"), order="amount"),
+        "alert_amount",
+    ),
+    "alerts by amount, a next page": (
+        a_page(AlertFilter(currency="EUR"), order="amount", after=BY_AMOUNT),
+        "alert_amount",
+    ),
+    "open alerts by amount, a next page": (
+        a_page(AlertFilter(currency="EUR", status="open"), order="amount", after=BY_AMOUNT),
+        "alert_status_amount",
+    ),
+    "alerts of amounts by amount": (
+        a_page(
+            AlertFilter(currency="EUR", min_amount_minor=100, max_amount_minor=900),
+            order="amount",
+        ),
+        "alert_amount",
+    ),
+    "a case's alerts": (a_page(AlertFilter(case_id=FIRST_CASE)), "alert_of_case"),
+    "a case's alerts, a next page": (
+        a_page(AlertFilter(case_id=FIRST_CASE), after=NEWEST),
+        "alert_of_case",
+    ),
+    "cases": (some_cases(CaseFilter()), "alert_case_newest"),
+    "cases, a next page": (some_cases(CaseFilter(), after=NEWEST), "alert_case_newest"),
+    "cases of some days": (
+        some_cases(CaseFilter(since=at(200), until=at(900))),
+        "alert_case_newest",
+    ),
+    "cases by score": (some_cases(CaseFilter(), order="score"), "alert_case_score"),
+    "cases by score, a next page": (
+        some_cases(CaseFilter(min_score=0.1), order="score", after=BY_SCORE),
+        "alert_case_score",
+    ),
+    "open cases": (some_cases(CaseFilter(status="open")), "alert_case_status"),
+    "open cases by score, a next page": (
+        some_cases(CaseFilter(status="open"), order="score", after=BY_SCORE),
+        "alert_case_status_score",
+    ),
+    "a card's cases": (some_cases(CaseFilter(card_token="case-card-3")), "alert_case_of_card"),
+    "an analyst's cases": (some_cases(CaseFilter(assignee="analyst-7")), "alert_case_of_assignee"),
+    "cases of an outcome, a next page": (
+        some_cases(CaseFilter(outcome="unclear"), after=NEWEST),
+        "alert_case_of_outcome",
+    ),
+    "one case": (lambda conn: cases.get(conn, FIRST_CASE), "alert_case_pkey"),
     "comments of an alert": (
         lambda conn: alert_work.comments(conn, FIRST, limit=20),
         "alert_comment_of_alert",
@@ -248,6 +357,23 @@ READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
     "comments of an alert, a next page": (
         lambda conn: alert_work.comments(conn, FIRST, limit=20, after=1000),
         "alert_comment_of_alert",
+    ),
+    "events of alerts": (
+        lambda conn: alert_events.after(conn, Position(700, 3), limit=20),
+        "alert_event_pkey",
+    ),
+    "webhooks": (lambda conn: webhooks.page(conn, limit=20), "webhook_newest"),
+    "webhooks, a next page": (
+        lambda conn: webhooks.page(conn, limit=20, after=NEWEST),
+        "webhook_newest",
+    ),
+    "deliveries": (
+        lambda conn: deliveries.page(conn, FIRST, limit=20),
+        "webhook_delivery_newest",
+    ),
+    "deliveries, a next page": (
+        lambda conn: deliveries.page(conn, FIRST, limit=20, after=1000),
+        "webhook_delivery_newest",
     ),
     "decisions": (some_decisions(DecisionFilter()), "score_event_time"),
     "decisions, a next page": (
@@ -342,3 +468,44 @@ def test_waiting_dead_letters_are_found_without_those_that_were_replayed(filled:
     queries.dead_letters(filled, DeadLetterFilter(replayed=False), limit=20)
     for plan in Explaining.plans:
         assert indexes(plan) & {"dead_letter_waiting", "dead_letter_of_reason"}
+
+
+# Of what is read in several queries, or in one from several indexes.
+COMPOSED: dict[str, tuple[Callable[[Conn], Any], set[str]]] = {
+    "rare words": (
+        a_page(AlertFilter(text="word7")),
+        {"alert_text_words", "alert_pkey"},
+    ),
+    "an id": (a_page(AlertFilter(text="T77")), {"alert_text_words", "alert_pkey"}),
+    "a card": (
+        lambda conn: entities.card(conn, "card-3"),
+        {"score_card", "label_pkey", "alert_of_card", "score_event_time"},
+    ),
+    "a terminal": (
+        lambda conn: entities.terminal(conn, "terminal-3"),
+        {"score_terminal", "label_pkey", "alert_of_terminal"},
+    ),
+    "similar alerts": (
+        lambda conn: similar.similar(conn, FIRST, limit=20),
+        {"alert_of_card", "alert_of_terminal", "alert_of_top_reason", "alert_pkey"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_what_is_composed_is_read_from_indexes_alone(filled: Conn, name: str) -> None:
+    read, wanted = COMPOSED[name]
+    # A few rows that were found are sorted, and an inverted index is read as a bitmap.
+    for setting in ("enable_sort", "enable_bitmapscan"):
+        psycopg.Cursor(filled).execute(f"SET {setting} = on")
+    read(filled)
+    plans = [plan for plan in Explaining.plans if "score_below" not in json.dumps(plan)]
+    found = set().union(*(indexes(plan) for plan in plans))
+    assert wanted <= found
+    scanned = {
+        node.get("Relation Name")
+        for plan in plans
+        for node in nodes(plan)
+        if node["Node Type"] == "Seq Scan"
+    }
+    assert scanned & {"score", "alert", "alert_case", "alert_text", "label"} == set()

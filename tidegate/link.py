@@ -65,6 +65,18 @@ class Link:
                 self._closed.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
+    def wait(self, seconds: float) -> None:
+        """Waits for so long, or until the database tells of something that a job made the
+        connection's session listen to."""
+        if self._conn is None:
+            self._closed.wait(seconds)
+            return
+        try:
+            for _ in self._conn.notifies(timeout=seconds, stop_after=1):
+                pass
+        except _PASSING:
+            self.close()  # the next job finds out what is the matter
+
     def close(self) -> None:
         """Closes the connection, if there is one."""
         if self._conn is not None:

@@ -1,0 +1,1 @@
+"""What comes in over HTTP on its way to the scoring flow: grouped, checked, and handed over."""
