@@ -33,6 +33,7 @@ from tidegate.store import (
     alert_events,
     alert_work,
     alerts,
+    audit,
     cases,
     deliveries,
     entities,
@@ -45,6 +46,7 @@ from tidegate.store import (
 )
 from tidegate.store.alert_events import Position
 from tidegate.store.alerts import AlertFilter
+from tidegate.store.audit import AuditFilter
 from tidegate.store.cases import CaseFilter
 from tidegate.store.queries import DeadLetterFilter, DecisionFilter
 
@@ -112,6 +114,11 @@ VARIED: dict[str, str] = {
     "model_version": "'version', 'v' || n, 'name', 'model-' || mod(n, 30)",
     "label": "'transaction_id', 't' || n",
     "promotion": "'promotion_id', 10 + n",
+    "audit": """
+        'audit_id', 10 + n, 'at', %(start)s + n / 2 * interval '1 second',
+        'actor', 'actor-' || mod(n, 200), 'action', 'action-' || mod(n, 100),
+        'subject', 'subject-' || mod(n, 300)
+    """,
     "webhook": """
         'webhook_id', gen_random_uuid(), 'created_at', %(start)s + n * interval '1 second'
     """,
@@ -124,7 +131,13 @@ VARIED: dict[str, str] = {
 }
 
 FIRST = UUID(int=0)
-NUMBERED = ("alert_comment", "dead_letter", "promotion", "webhook_delivery")  # by the database
+NUMBERED = (
+    "alert_comment",
+    "audit",
+    "dead_letter",
+    "promotion",
+    "webhook_delivery",
+)  # by the database
 
 
 @pytest.fixture
@@ -137,6 +150,7 @@ def filled(conn: Conn) -> Iterator[Conn]:
     put_version(conn, "first", 0)
     put_label(conn, "first", 0)
     put_promotion(conn, "quick", "champion")
+    conn.execute("INSERT INTO audit (at, actor, action, subject) VALUES (%s, '', '', '')", (at(0),))
     put_webhook(conn, FIRST)
     put_delivery(conn, FIRST, "evt_first")
     for table, varied in VARIED.items():
@@ -195,6 +209,10 @@ def some_decisions(which: DecisionFilter, **given: Any) -> Callable[[Conn], Any]
 
 def some_letters(which: DeadLetterFilter, **given: Any) -> Callable[[Conn], Any]:
     return lambda conn: queries.dead_letters(conn, which, limit=20, **given)
+
+
+def some_audited(which: AuditFilter, **given: Any) -> Callable[[Conn], Any]:
+    return lambda conn: audit.page(conn, which, limit=20, **given)
 
 
 READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
@@ -397,6 +415,21 @@ READS: dict[str, tuple[Callable[[Conn], Any], str]] = {
     "versions of a model": (
         lambda conn: stats.versions(conn, "model-1", limit=20),
         "model_version_name",
+    ),
+    "the audit": (some_audited(AuditFilter()), "audit_newest"),
+    "the audit, a next page": (
+        some_audited(AuditFilter(), after=(at(1000), 7)),
+        "audit_newest",
+    ),
+    "what somebody did": (some_audited(AuditFilter(actor="actor-3")), "audit_of_actor"),
+    "what somebody did, a next page": (
+        some_audited(AuditFilter(actor="actor-3"), after=(at(1000), 7)),
+        "audit_of_actor",
+    ),
+    "one kind of change": (some_audited(AuditFilter(action="action-3")), "audit_of_action"),
+    "what became of something": (
+        some_audited(AuditFilter(subject="subject-3")),
+        "audit_of_subject",
     ),
     "promotions": (lambda conn: promotions.history(conn, limit=20), "promotion_pkey"),
     "promotions, a next page": (

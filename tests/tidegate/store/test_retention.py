@@ -174,6 +174,26 @@ def test_the_audit_goes_by_its_age_alone(plain: Conn) -> None:
     assert plain.execute("SELECT count(*) FROM audit").fetchone() == (1,)
 
 
+AUDITED = "INSERT INTO audit (at, actor, action, subject) VALUES (%s, 'a', 'b', 'c')"
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM audit", "UPDATE audit SET actor = 'x'", "TRUNCATE audit"]
+)
+def test_what_is_newer_than_thirty_days_no_transaction_may_delete(
+    plain: Conn, statement: str
+) -> None:
+    plain.execute(AUDITED, (datetime.now(UTC) - timedelta(days=29),))
+    with plain.transaction():
+        plain.execute(retention.AGED)
+        with (
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"),
+            plain.transaction(),
+        ):
+            plain.execute(statement)
+    assert plain.execute("SELECT count(*) FROM audit").fetchone() == (1,)
+
+
 def test_a_batch_of_decisions_is_found_by_the_index_on_time(
     plain: Conn, decided: MakeDecisions
 ) -> None:
