@@ -129,15 +129,17 @@ def watching(port: int) -> Iterator[list[Client]]:
 
     async def watch(client: Client) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-        writer.write(b"GET /v1/alerts/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        while line := await reader.readline():
-            if line.startswith(b": from now on"):
-                open_ones.release()
-            elif line.startswith(b"data: "):
-                client.events += 1
-                start = line.index(b'"alert_id":"') + 12
-                client.at[UUID(line[start : start + 36].decode())] = time.perf_counter()
-        writer.close()
+        try:
+            writer.write(b"GET /v1/alerts/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while line := await reader.readline():
+                if line.startswith(b": from now on"):
+                    open_ones.release()
+                elif line.startswith(b"data: "):
+                    client.events += 1
+                    start = line.index(b'"alert_id":"') + 12
+                    client.at[UUID(line[start : start + 36].decode())] = time.perf_counter()
+        finally:
+            writer.transport.abort()
 
     async def watch_all() -> None:
         await asyncio.gather(*(watch(client) for client in clients), return_exceptions=True)
@@ -145,6 +147,7 @@ def watching(port: int) -> Iterator[list[Client]]:
     def run() -> None:
         with suppress(asyncio.CancelledError):
             loop.run_until_complete(watch_all())
+        loop.run_until_complete(asyncio.sleep(0))  # connections that were cut are let go
 
     thread = threading.Thread(target=run)
     thread.start()
