@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -18,6 +19,12 @@ from cryptography.x509.oid import NameOID
 
 from api.targets import BadTarget, Targets, Transport, is_public
 from tests.api.receiver import receiving
+
+
+def run(work):
+    """Runs it in a thread: where a browser was opened, this one has a loop that runs already."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, work).result()
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def post(url, *, allow_private=False, verify=None):
         finally:
             targets.close()
 
-    return asyncio.run(go())
+    return run(go())
 
 
 @pytest.mark.parametrize("answer", [["127.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["::1"]])
@@ -210,7 +217,7 @@ def test_a_name_server_that_hangs_takes_one_thread_for_a_name(monkeypatch):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", port))]
 
     monkeypatch.setattr("api.targets.getaddrinfo", look_up)
-    found = asyncio.run(go())
+    found = run(go())
     assert asked == ["hooks.example.com"]
     assert isinstance(found[0], asyncio.CancelledError)
     assert found[1:] == [["8.8.8.8"]] * 19
