@@ -70,7 +70,9 @@ def test_a_change_is_there_with_who_made_it(client, conn):
     assert answer.status_code == 200
     client.post(f"/v1/alerts/{alert_id}/comments", json={"text": "x"})
     rows = client.get("/v1/audit", params={"subject": str(alert_id)}).json()["data"]
-    ann = f"key:{keys.read(key).prefix} (ann)"
+    read = keys.read(key)
+    assert read is not None
+    ann = f"key:{read.prefix} (ann)"
     assert [(row["actor"], row["action"]) for row in rows] == [
         (ADMIN, "alert.comment"),
         (ann, "alert.change"),
