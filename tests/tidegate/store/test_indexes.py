@@ -131,13 +131,8 @@ VARIED: dict[str, str] = {
 }
 
 FIRST = UUID(int=0)
-NUMBERED = (
-    "alert_comment",
-    "audit",
-    "dead_letter",
-    "promotion",
-    "webhook_delivery",
-)  # by the database
+# By the database.
+NUMBERED = ("alert_comment", "audit", "dead_letter", "promotion", "webhook_delivery")
 
 
 @pytest.fixture
