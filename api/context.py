@@ -18,10 +18,8 @@ from api.streams import Streams
 from api.targets import Targets
 from tidegate.sealing import Sealer
 from tidegate.settings import Kafka
+from tidegate.store import connection
 from tidegate.store.connection import Conn
-
-# Sessions read only unless their transaction says this, before anything else.
-_WRITE = "SET TRANSACTION READ WRITE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Context:
         anything goes this way, or by the intake. `timeout`: seconds to wait for it, the pool's own
         if None."""
         with self.pool.connection(timeout) as conn:
-            conn.execute(_WRITE)
+            connection.allow_writing(conn)
             yield conn
 
 

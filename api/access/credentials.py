@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -23,7 +24,9 @@ from tidegate.access import scopes_of
 from tidegate.environment import is_loopback
 from tidegate.settings import Access
 from tidegate.store import api_keys, sessions
+from tidegate.store.api_keys import FoundKey
 from tidegate.store.connection import Conn
+from tidegate.store.sessions import Session
 
 # Looking up must not take the threads that answer: at most so many at a time, the others wait.
 LOOKUPS = 4
@@ -118,33 +121,26 @@ class Credentials:
         # One answer for all that can be wrong with it.
         if key is None or found is None or not hmac.compare_digest(key.hash, found.key_hash):
             raise unknown("the key is not right, has expired, or was revoked")
-        return Caller(
-            actor=_actor(found.prefix, found.name),
-            name=found.name,
-            scopes=scopes_of(found.role, found.scopes),
-            role=found.role,
-            key_id=found.key_id,
-            expires_at=found.expires_at,
-        )
+        return _caller(found)
 
     def _session(self, secret: str) -> Caller:
         with self._pool.connection() as conn:
             found = sessions.find(conn, keys.hashed(secret))
         if found is None:
             raise unknown("the session is over")
-        return Caller(
-            actor=_actor(found.prefix, found.name),
-            name=found.name,
-            scopes=scopes_of(found.role, found.scopes),
-            role=found.role,
-            key_id=found.key_id,
-            expires_at=found.expires_at,
-            session_hash=found.session_hash,
-        )
+        return replace(_caller(found), session_hash=found.session_hash)
 
 
-def _actor(prefix: str, name: str) -> str:
-    return f"key:{prefix} ({name})"
+def _caller(found: FoundKey | Session) -> Caller:
+    """The caller that a key, or a session that began with one, stands for."""
+    return Caller(
+        actor=f"key:{found.prefix} ({found.name})",
+        name=found.name,
+        scopes=scopes_of(found.role, found.scopes),
+        role=found.role,
+        key_id=found.key_id,
+        expires_at=found.expires_at,
+    )
 
 
 def _digest(text: str) -> bytes:

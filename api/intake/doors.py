@@ -13,7 +13,7 @@ from psycopg_pool import ConnectionPool
 
 from api.intake.asked import Busy, Key
 from tidegate.kafka.sending import Sender
-from tidegate.store import decided, inbox
+from tidegate.store import connection, decided, inbox
 from tidegate.store.connection import Conn
 from tidegate.store.decided import Place
 from tidegate.store.queries import StoredDecision
@@ -23,9 +23,6 @@ log = logging.getLogger(__name__)
 MOST_BEHIND = 500_000  # payments in the inbox that no flow has stored; beyond, none is taken
 _LOOK_EVERY = 1.0  # seconds between two looks at how many there are
 _AWAY = 5.0  # seconds in which a database that was away is not asked again
-
-# Sessions of the API read only unless their transaction says this, before anything else.
-_WRITE = "SET TRANSACTION READ WRITE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class InboxDoor:
     def take(self, places: Sequence[Place], decide: Callable[[Known], None]) -> None:
         """As `Door`: all in one transaction."""
         with self._pool.connection() as conn:
-            conn.execute(_WRITE)
+            connection.allow_writing(conn)
             self._refuse_backlog(conn)
             found = decided.get(conn, places)
             inbox.lock(conn)
@@ -100,7 +97,7 @@ class InboxDoor:
     def labels(self, ids: Sequence[str], messages: Sequence[bytes]) -> None:
         """As `Door`."""
         with self._pool.connection() as conn:
-            conn.execute(_WRITE)
+            connection.allow_writing(conn)
             inbox.lock(conn)
             inbox.put_labels(conn, ids, [message.decode() for message in messages])
 
@@ -142,7 +139,7 @@ class KafkaDoor:
             return None
         try:
             with self._pool.connection() as conn:
-                conn.execute(_WRITE)
+                connection.allow_writing(conn)
                 known = Known(decided.get(conn, places), {}, conn)
                 decide(known)
         except psycopg.OperationalError as error:

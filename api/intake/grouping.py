@@ -6,7 +6,6 @@ that numbers are given under.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,8 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from api.intake.asked import Busy
-
-log = logging.getLogger(__name__)
 
 MOST_WAITING = 20_000  # messages of requests that wait; beyond, the next one is told at once
 _MOST_AT_ONCE = 4_000  # messages of one group, unless a single request has more

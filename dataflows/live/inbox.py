@@ -7,17 +7,17 @@ new ones.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from dataflows.live import decoding
+from dataflows.live.ending import ended
 from dataflows.live.lines import MOST_FETCHED, Line
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.store import History
@@ -25,8 +25,6 @@ from tidegate import metrics
 from tidegate.link import Link
 from tidegate.store import inbox
 from tidegate.store.connection import Conn
-
-log = logging.getLogger(__name__)
 
 TOPICS = {kind: inbox.topic(kind.value) for kind in Kind}
 PARTITION = 0
@@ -198,14 +196,7 @@ def _message(topic: str, waiting: inbox.Waiting) -> Message:
     )
 
 
-@contextmanager
-def reading_inbox(url: str, history: History, slot: int) -> Iterator[InboxReader]:
+def reading_inbox(url: str, history: History, slot: int) -> AbstractContextManager[InboxReader]:
     """A reader of the inbox, closed at the end; only if the flow ended well is what it handed on
     noted as read."""
-    reader = InboxReader(url, history, slot)
-    try:
-        yield reader
-    except BaseException:
-        reader.close(clean=False)
-        raise
-    reader.close(clean=True)
+    return ended(InboxReader(url, history, slot))

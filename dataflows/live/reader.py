@@ -6,14 +6,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dataflows.live import decoding
+from dataflows.live.ending import ended
 from dataflows.live.lines import MOST_FETCHED, Line
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.live.watch import Found, SlotState, TopicGone, Watch
@@ -248,17 +249,10 @@ class Reader:
                 metrics.CONSUMER_LAG.labels(line.topic, str(line.partition)).set(lag)
 
 
-@contextmanager
-def reading(kafka: Kafka, history: History) -> Iterator[Reader]:
+def reading(kafka: Kafka, history: History) -> AbstractContextManager[Reader]:
     """A reader, closed at the end: cleanly if the flow ended well, and only then is what it handed
     on known to the group."""
-    reader = Reader(kafka, history)
-    try:
-        yield reader
-    except BaseException:
-        reader.close(clean=False)
-        raise
-    reader.close(clean=True)
+    return ended(Reader(kafka, history))
 
 
 def _reachable(kafka: Kafka) -> bool:

@@ -94,6 +94,15 @@ def pool(
     )
 
 
+# Before anything else in the transaction.
+_WRITE = "SET TRANSACTION READ WRITE"
+
+
+def allow_writing(conn: Conn) -> None:
+    """Lets the transaction that begins with this write, where sessions read only unless told."""
+    conn.execute(_WRITE)
+
+
 def _parameters(url: str, application_name: str) -> dict[str, Any]:
     given = conninfo_to_dict(url)
     options = f"{given.get('options') or ''} -c TimeZone=UTC".strip()
