@@ -21,6 +21,8 @@ EVERY = 5.0  # seconds between two looks
 _PATIENCE = 5.0  # seconds that a broker has to answer
 _AGAIN = 1.0  # seconds to the next look while none answers
 STUCK = 10.0  # seconds without an answer after which another client is made to ask
+DEAF = 6.0  # seconds that others are answered and ours is not: thrice the longest pause between
+# its attempts to connect, so that one that was only about to try again is left in peace
 _REMIND = 30.0  # seconds between two lines about brokers that stay away
 
 
@@ -55,8 +57,8 @@ class Watch:
 
     start: where partitions are read from that were there at the first start: earliest, latest, or
     a time (RFC 3339). Those found later are read from their beginning. reachable: whether another
-    client, made for this, gets an answer; on_stuck is called when it does again and again and ours
-    does not.
+    client, made for this, gets an answer; on_stuck is called when it does for a while and ours does
+    not.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Watch:
         self._on_found = on_found
         self._reachable = reachable
         self._on_stuck = on_stuck
-        self._others = 0  # times in a row that another client got an answer and ours none
+        self._others_since: float | None = None  # another client is answered, and ours is not
         self._lock = threading.Lock()
         self._states: dict[int, SlotState] = {}
         self._known: dict[int, set[tuple[str, int]]] = {}
@@ -208,8 +210,11 @@ class Watch:
         if self._away_since is None:
             self._away_since = now
         if now - self._away_since >= STUCK:
-            self._others = self._others + 1 if self._reachable() else 0
-            if self._others >= 2:
+            if not self._reachable():
+                self._others_since = None
+            elif self._others_since is None:
+                self._others_since = now
+            elif now - self._others_since >= DEAF:
                 log.error("Kafka answers others and not this client, which has to be made anew")
                 self._on_stuck()
         if self._said == 0.0 or now - self._said >= _REMIND:
@@ -222,7 +227,7 @@ class Watch:
 
     def _answered(self) -> None:
         metrics.KAFKA_REACHABLE.set(1)
-        self._others = 0
+        self._others_since = None
         if self._away_since is not None:
             log.info("Kafka answers again after %.0f s", time.monotonic() - self._away_since)
         self._away_since, self._said = None, 0.0

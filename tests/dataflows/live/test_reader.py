@@ -338,6 +338,7 @@ def test_a_client_that_does_not_come_back_though_kafka_answers_others_is_given_u
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(watch, "STUCK", 0.5)
+    monkeypatch.setattr(watch, "DEAF", 0.5)
     ended = threading.Event()
     monkeypatch.setattr(reader_module, "_end_stuck", ended.set)
     with reading(kafka) as reader:
@@ -349,6 +350,35 @@ def test_a_client_that_does_not_come_back_though_kafka_answers_others_is_given_u
         monkeypatch.setattr(reader._watch, "_count", nobody)
         assert ended.wait(PATIENCE)
     assert "Kafka answers others and not this client" in caplog.text
+
+
+def test_a_client_that_is_answered_soon_after_others_is_left_in_peace(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As at the end of an outage: a new client connects at once, one in its back-off later."""
+    monkeypatch.setattr(watch, "STUCK", 0.0)
+    monkeypatch.setattr(watch, "_AGAIN", 0.01)
+    monkeypatch.setattr(reader_module, "_reachable", lambda _: True)
+    monkeypatch.setattr(reader_module, "_end_stuck", lambda: pytest.fail("given up"))
+    caplog.set_level("INFO")
+    with reading(kafka) as reader:
+        reports(reader)
+        count, calls = reader._watch._count, 0
+
+        def nobody_at_first(topic: str) -> int:
+            nonlocal calls
+            calls += 1
+            if calls <= 10:
+                raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+            return count(topic)
+
+        monkeypatch.setattr(reader._watch, "_count", nobody_at_first)
+        reader._watch.lost(Kind.PAYMENTS, kafka.topics.transactions, 0, 0)  # has it look at once
+        deadline = time.monotonic() + PATIENCE
+        while "Kafka answers again" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert reader.away() is None
+    assert "Kafka answers again" in caplog.text
 
 
 def test_a_broker_that_goes_away_is_told_of_and_waited_for(
