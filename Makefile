@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Arguments for the tests, e.g. make test ARGS="tests/models -x".
 ARGS ?=
-# The tests run in this many processes.
+# The tests run in this many processes, the tests of a file in one: what they share is made once.
 JOBS ?= 2
 # One version of each package for every Python, so that the same data gives the same scores.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal \
@@ -27,7 +27,7 @@ demo: $(VENV)/.project ## run everything on this machine: database, payments, sc
 	$(BIN)/tidegate demo
 
 test: setup setup-tests ## run the tests
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 faults: setup setup-tests ## kill and stop everything under load, often; prints a table; takes half an hour
 	$(BIN)/python -m tests.faults $(ARGS)
