@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems
+from api import kinds, problems
 from tidegate import metrics
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ HEADERS = {
 }
 
 
+BODY_SECONDS = 30.0  # for the whole body to come
 LARGEST_BODY = 131_072  # bytes of a request
 LARGEST_INTAKE = 4_194_304  # the same of a thousand payments or labels
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{8,64}")
@@ -71,7 +72,7 @@ class Edge:
             log.exception("a request failed", extra={"request_id": request_id})
             if status:  # too late for an answer: the server cuts the connection
                 raise
-            await problems.reply(500)(scope, receive, with_headers)
+            await problems.reply(kinds.INTERNAL)(scope, receive, with_headers)
         finally:
             seconds = time.perf_counter() - started
             route = route_of(scope)
@@ -90,16 +91,28 @@ def _request_id(scope: Scope) -> str:
 
 
 def _bounded(receive: Receive, largest: int) -> Receive:
-    """Receives no more than a body may have: the server itself knows no bound."""
+    """Receives no more than a body may have, and waits no longer for it: the server itself knows no
+    bounds."""
     received = 0
+    whole = False
+    until = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def bounded() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, whole
+        if whole:  # what comes now is the end of the connection, whenever that is
+            return await receive()
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            detail = f"the body did not come within {BODY_SECONDS:g} s"
+            closed = {"Connection": "close"}
+            raise problems.Failed(kinds.TOO_SLOW, detail, headers=closed) from None
         if message["type"] == "http.request":
+            whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > largest:
-                raise HTTPException(413, f"at most {largest:,} bytes are taken")
+                raise problems.Failed(kinds.TOO_LARGE, f"at most {largest:,} bytes are taken")
         return message
 
     return bounded

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from api import kinds, problems
 from api.access import policy
 from api.access.guard import Who
 from api.access.policy import Open
@@ -52,6 +53,7 @@ def add(app: FastAPI) -> None:
     """Serves the pages, and their files under `/static`."""
     for place in PLACES:
         app.add_api_route(place.path, partial(_show, place), include_in_schema=False)
+    app.add_api_route(kinds.PATH, _explain, include_in_schema=False)
     app.mount(_Static.path, _Static(directory=HERE / "static"), name="static")
 
 
@@ -59,6 +61,15 @@ def _show(place: Place, caller: Who) -> HTMLResponse:
     allowed = {*caller.scopes, Open.CALLERS}
     offers = [name for name, path in OFFERS.items() if policy.need("GET", path) in allowed]
     return HTMLResponse(_text(place, " ".join(offers)))
+
+
+def _explain(name: str) -> HTMLResponse:
+    """What a kind of error means: where its `type` leads."""
+    kind = kinds.KINDS.get(name)
+    if kind is None:
+        raise problems.missing("kind of problem")
+    text = _TEMPLATES.get_template("problem.html").render(kind=kind)
+    return HTMLResponse(text, headers={"Cache-Control": "public, max-age=3600"})
 
 
 @cache

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from fastapi import Path, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
-from starlette.exceptions import HTTPException
 
-from api import cursors
+from api import cursors, kinds
+from api.problems import Failed
 from tidegate.store.alert_text import LONGEST
 from tidegate.store.alert_work import LONGEST_COMMENT, Changes
 from tidegate.store.alerts import AlertFilter, Order
@@ -187,4 +187,4 @@ def json_only(request: Request) -> None:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise HTTPException(415, "the body must be application/json")
+        raise Failed(kinds.MEDIA_TYPE, "the body must be application/json")

@@ -1,12 +1,13 @@
-"""Who calls, and why somebody is not let in."""
+"""Who calls, and what is answered to who is not known."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from api import kinds
+from api.problems import Failed
 from tidegate.access import Role, Scope, scopes_of
 
 
@@ -27,26 +28,14 @@ class Caller:
 ANYBODY = Caller("anonymous", "anonymous", scopes_of(Role.ADMIN), Role.ADMIN)
 
 
-class Refused(Exception):
-    """A request that is not let in; `status` is what it is answered with."""
-
-    def __init__(
-        self, status: int, detail: str, *, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = dict(headers or {})
+def unknown(detail: str) -> Failed:
+    """Nobody is known. `WWW-Authenticate` says what would be taken (RFC 6750)."""
+    headers = {"WWW-Authenticate": 'Bearer realm="tidegate"'}
+    return Failed(kinds.UNAUTHENTICATED, detail, headers=headers)
 
 
-def unknown(detail: str) -> Refused:
-    """401. `WWW-Authenticate` says what would be taken (RFC 6750)."""
-    return Refused(401, detail, headers={"WWW-Authenticate": 'Bearer realm="tidegate"'})
-
-
-def too_many(seconds: float) -> Refused:
-    """429, with the whole seconds to wait."""
+def too_many(seconds: float) -> Failed:
+    """Too many requests, with the whole seconds to wait."""
     wait = max(1, -int(-seconds // 1))
-    return Refused(
-        429, f"too many requests: try again in {wait} s", headers={"Retry-After": str(wait)}
-    )
+    detail = f"too many requests: try again in {wait} s"
+    return Failed(kinds.TOO_MANY, detail, headers={"Retry-After": str(wait)})

@@ -8,7 +8,8 @@ import hmac
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from api.access.callers import Refused
+from api import kinds
+from api.problems import Failed
 from tidegate.environment import is_loopback
 
 LIFETIME = 12 * 3600  # seconds
@@ -67,21 +68,23 @@ def token(secret: str) -> str:
 
 
 def check_site(method: str, headers: Headers) -> None:
-    """Refuses what a page of another site makes a browser send. Raises Refused."""
+    """Refuses what a page of another site makes a browser send. Raises Failed."""
     site = headers.get("sec-fetch-site")
     if site is None:  # no browser, or one of before 2023
         return
     if site == "cross-site" or (method not in READS and site not in _OURS):
-        raise Refused(403, "a page of another site may not ask this")
+        raise Failed(kinds.FORBIDDEN, "a page of another site may not ask this")
 
 
 def check_token(method: str, headers: Headers, secret: str) -> None:
-    """Refuses a change without the session's token. Raises Refused."""
+    """Refuses a change without the session's token. Raises Failed."""
     if method in READS:
         return
     given = headers.get(TOKEN_HEADER, "")
     if not hmac.compare_digest(given.encode(), token(secret).encode()):
-        raise Refused(403, f"{TOKEN_HEADER} must be the session's: GET /v1/session tells it")
+        raise Failed(
+            kinds.FORBIDDEN, f"{TOKEN_HEADER} must be the session's: GET /v1/session tells it"
+        )
 
 
 def _name(scope: Scope) -> str:

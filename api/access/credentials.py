@@ -14,11 +14,13 @@ from psycopg_pool import ConnectionPool
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from api import kinds
 from api.access import cookies
-from api.access.callers import ANYBODY, Caller, Refused, too_many, unknown
+from api.access.callers import ANYBODY, Caller, too_many, unknown
 from api.access.limits import Buckets, address_of
 from api.access.oidc import Issuer
 from api.access.remembered import Remembered
+from api.problems import Failed
 from tidegate import keys
 from tidegate.access import scopes_of
 from tidegate.environment import is_loopback
@@ -49,13 +51,14 @@ class Credentials:
         self._issues = anyio.CapacityLimiter(ISSUES)
 
     async def caller(self, scope: Scope, headers: Headers) -> Caller:
-        """Who calls. Raises Refused, and what the database raises."""
+        """Who calls. Raises Failed, and what the database raises."""
         method = scope["method"]
         given = headers.get("authorization")
         if not self._auth:
             # Another site could give itself the name of this machine's address (DNS rebinding).
             if not is_loopback(cookies.host_of(headers)):
-                raise Refused(403, "authentication is off, so just localhost may be asked")
+                detail = "authentication is off, so just localhost may be asked"
+                raise Failed(kinds.FORBIDDEN, detail)
             cookies.check_site(method, headers)
             return ANYBODY
         if given is not None:
@@ -73,7 +76,7 @@ class Credentials:
         return caller
 
     async def bearer(self, scope: Scope, text: str) -> Caller:
-        """Who has this key or token. Raises Refused, and what the database raises."""
+        """Who has this key or token. Raises Failed, and what the database raises."""
         if text.startswith("tg_"):
             return await self._find(scope, text, self._key)
         if self._issuer is not None and text.count(".") == 2:
@@ -103,12 +106,12 @@ class Credentials:
         run = partial(to_thread.run_sync, find, text, limiter=limiter or self._lookups)
         try:
             return await self._remembered.ask(digest, run)
-        except Refused as ex:
-            if ex.status == 401:
+        except Failed as ex:
+            if ex.kind is kinds.UNAUTHENTICATED:
                 self._wrong.take(address_of(scope))
             raise
 
-    def _not_right(self, scope: Scope, detail: str) -> Refused:
+    def _not_right(self, scope: Scope, detail: str) -> Failed:
         wait = self._wrong.take(address_of(scope))
         return too_many(wait) if wait else unknown(detail)
 

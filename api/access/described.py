@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import problems
+from api import declared, kinds
 from api.access import policy
 from api.access.policy import Open
 
@@ -23,11 +23,6 @@ SCHEMES: dict[str, Any] = {
         "description": "Of the pages, after the login; `tidegate` on plain http of this machine."
         " Changes need `X-CSRF-Token` too: `GET /v1/session` tells it.",
     },
-}
-_REFUSALS = {
-    "401": "Nobody is known by what the request came with.",
-    "403": "The caller's scopes do not allow this.",
-    "429": "Too many requests; `Retry-After` says when to come back.",
 }
 
 
@@ -56,23 +51,13 @@ def _describe(schema: dict[str, Any]) -> None:
             need = needs.get((method, path))
             if need is Open.EVERYBODY:
                 operation["security"] = []
-                _answers(operation, "429")
+                declared.extend(operation, kinds.TOO_MANY)
                 continue
             names = [] if need is None or isinstance(need, Open) else [need.value]
             operation["security"] = [{"key": names}, {"session": names}]
             if names:
                 said = f"Needs the scope `{names[0]}`."
                 operation["description"] = f"{operation.get('description', '')}\n\n{said}".strip()
-            _answers(operation, *_REFUSALS)
-
-
-def _answers(operation: dict[str, Any], *statuses: str) -> None:
-    answers = operation["responses"]
-    schema = {"$ref": "#/components/schemas/Problem"}
-    for status in statuses:
-        told = _REFUSALS[status]
-        if status in answers:
-            answers[status]["description"] += f" {told}"
-        else:
-            content = {problems.MEDIA_TYPE: {"schema": schema}}
-            answers[status] = {"description": told, "content": content}
+            declared.extend(
+                operation, kinds.UNAUTHENTICATED, kinds.FORBIDDEN, kinds.TOO_MANY, kinds.UNAVAILABLE
+            )

@@ -11,18 +11,18 @@ from urllib.parse import quote
 import psycopg
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import problems
+from api import kinds, problems
 from api.access import policy
-from api.access.callers import Caller, Refused, too_many
+from api.access.callers import Caller, too_many
 from api.access.credentials import Credentials
 from api.access.limits import Buckets, address_of
 from api.access.policy import Open
 from api.access.uses import Uses
+from api.problems import Failed
 from tidegate import metrics
 from tidegate.settings import Access
 
@@ -58,9 +58,9 @@ class Guard:
         path = getattr(route, "path", None)
         try:
             await self._pass(scope, path)
-        except Refused as ex:
+        except Failed as ex:
             scope["route"] = route  # the metrics know it by this
-            metrics.API_REFUSALS.labels(status=str(ex.status)).inc()
+            metrics.API_REFUSALS.labels(status=str(ex.kind.status)).inc()
             await _refusal(scope, ex, path)(scope, receive, send)
             return
         except psycopg.Error as ex:
@@ -70,7 +70,7 @@ class Guard:
         await self._app(scope, receive, send)
 
     async def _pass(self, scope: Scope, path: str | None) -> None:
-        """Writes into the scope who calls, and that they may. Raises Refused."""
+        """Writes into the scope who calls, and that they may. Raises Failed."""
         scope[CALLER] = None
         if path is None:  # no route: 404 or 405, whoever asks
             self._known_by_address(scope)
@@ -82,7 +82,7 @@ class Guard:
             return
         try:
             caller = await self._who.caller(scope, Headers(scope=scope))
-        except Refused:
+        except Failed:
             self._known_by_address(scope)
             raise
         wait = self._callers.take(caller.key_id or (caller.actor, address_of(scope)))
@@ -90,9 +90,9 @@ class Guard:
             raise too_many(wait)
         if need is None:
             log.error("a route is not in the policy", extra={"route": path})
-            raise Refused(403, "nobody may call this")
+            raise Failed(kinds.FORBIDDEN, "nobody may call this")
         if need is not Open.CALLERS and need not in caller.scopes:
-            raise Refused(403, f"this needs the scope {need.value}")
+            raise Failed(kinds.FORBIDDEN, f"this needs the scope {need.value}")
         self._uses.note(caller)
         scope[CALLER] = caller
         scope[_ALLOWED] = path
@@ -108,14 +108,14 @@ def check(request: Request) -> None:
     the guard does not see, however it came to be there, is closed."""
     path = getattr(request.scope.get("route"), "path", None)
     if path is None or request.scope.get(_ALLOWED) != path:
-        raise HTTPException(403, "nobody may call this")
+        raise Failed(kinds.FORBIDDEN, "nobody may call this")
 
 
 def caller_of(request: Request) -> Caller:
     """Who calls. To be asked where the policy lets in just those who are known."""
     caller = request.scope.get(CALLER)
     if not isinstance(caller, Caller):
-        raise HTTPException(403, "nobody may call this")
+        raise Failed(kinds.FORBIDDEN, "nobody may call this")
     return caller
 
 
@@ -153,13 +153,13 @@ def _matched(routes: list[BaseRoute], scope: Scope) -> BaseRoute | None:
     return None
 
 
-def _refusal(scope: Scope, ex: Refused, path: str | None) -> Response:
+def _refusal(scope: Scope, ex: Failed, path: str | None) -> Response:
     page = path is not None and policy.is_page(path) and scope["method"] in ("GET", "HEAD")
-    if ex.status == 401 and page:
+    if ex.kind is kinds.UNAUTHENTICATED and page:
         query = scope["query_string"].decode("latin-1")
         wanted = "/" + quote(scope["path"].lstrip("/")) + (f"?{query}" if query else "")
         # A link from another site: the browser keeps the cookie back until a page of ours asks.
         if Headers(scope=scope).get("sec-fetch-site") == "cross-site":
             return HTMLResponse(f'<meta http-equiv="refresh" content="0; url={escape(wanted)}">')
         return RedirectResponse(f"/login?next={quote(wanted, safe='/')}", 303)
-    return problems.reply(ex.status, ex.detail, headers=ex.headers)
+    return problems.reply(ex.kind, ex.told, headers=ex.headers)

@@ -13,12 +13,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api import problems
+from api import kinds
 from api.access import cookies
-from api.access.callers import Caller, Refused, too_many
+from api.access.callers import Caller, too_many
 from api.access.credentials import Credentials
 from api.access.limits import Buckets, address_of
 from api.context import Context, Ctx
+from api.problems import Failed
 from tidegate import keys
 from tidegate.store import sessions
 
@@ -66,21 +67,22 @@ async def log_in(request: Request, context: Ctx) -> Response:
             raise too_many(wait)
         cookies.check_site("POST", request.headers)
         if not cookies.possible(request.scope, request.headers):
-            raise Refused(403, "sign in by https: a key must not cross a network as plain text")
+            detail = "sign in by https: a key must not cross a network as plain text"
+            raise Failed(kinds.FORBIDDEN, detail)
         form = await _form(request)
         wanted = _wanted(form.get("next", "/"))
         key = form.get("key", "").strip()
         if not key.startswith("tg_"):
-            raise Refused(401, "a key begins with tg_")
+            raise Failed(kinds.UNAUTHENTICATED, "a key begins with tg_")
         caller = await login.who.bearer(request.scope, key)
         old = cookies.read(request.scope, request.headers)
         secret = await to_thread.run_sync(_begin, context, caller, old)
-    except Refused as ex:
+    except Failed as ex:
         return _page(wanted, ex)
     except (psycopg.OperationalError, psycopg.InterfaceError):
-        return _page(wanted, Refused(503, "the database does not answer"))
+        return _page(wanted, Failed(kinds.UNAVAILABLE, "the database does not answer"))
     except psycopg.errors.InsufficientPrivilege:
-        return _page(wanted, Refused(403, problems.READ_ONLY))
+        return _page(wanted, Failed(kinds.READ_ONLY, kinds.READ_ONLY.title))
     if old is not None:
         login.who.forget(old)
     answer = RedirectResponse(wanted, 303)
@@ -102,14 +104,14 @@ def _begin(context: Context, caller: Caller, old: str | None) -> str:
 async def _form(request: Request) -> dict[str, str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != FORM:
-        raise Refused(415, f"the body must be {FORM}")
+        raise Failed(kinds.MEDIA_TYPE, f"the body must be {FORM}")
     content = await request.body()
     if len(content) > LARGEST:
-        raise Refused(413, f"at most {LARGEST:,} bytes are taken")
+        raise Failed(kinds.TOO_LARGE, f"at most {LARGEST:,} bytes are taken")
     try:
         fields = parse_qs(content.decode("ascii"), max_num_fields=10)
     except ValueError as ex:
-        raise Refused(422, "the form cannot be read") from ex
+        raise Failed(kinds.INVALID, "the form cannot be read") from ex
     return {name: values[0] for name, values in fields.items()}
 
 
@@ -117,7 +119,7 @@ def _wanted(path: str) -> str:
     return path if _HERE.fullmatch(path) else "/"
 
 
-def _page(wanted: str, refused: Refused | None = None) -> HTMLResponse:
+def _page(wanted: str, refused: Failed | None = None) -> HTMLResponse:
     # What came with the form is not repeated but for the path, and that is checked.
     message = "" if refused is None else refused.detail[0].upper() + refused.detail[1:] + "."
     content = _TEMPLATE.substitute(
@@ -125,4 +127,4 @@ def _page(wanted: str, refused: Refused | None = None) -> HTMLResponse:
     )
     if refused is None:
         return HTMLResponse(content)
-    return HTMLResponse(content, refused.status, refused.headers)
+    return HTMLResponse(content, refused.kind.status, refused.headers)

@@ -17,7 +17,9 @@ from typing import Any
 
 import jwt
 
-from api.access.callers import Caller, Refused, unknown
+from api import kinds
+from api.access.callers import Caller, unknown
+from api.problems import Failed
 from tidegate.access import ROLES, Role, Scope, scopes_of
 from tidegate.environment import is_safe_url
 from tidegate.settings import Access
@@ -52,7 +54,7 @@ class Issuer:
         self._failed = -AFTER_FAILURE
 
     def caller(self, token: str) -> Caller:
-        """Who a token says that calls. Raises Refused: 401 for a token that is not right, 503 where
+        """Who a token says that calls. Raises Failed: 401 for a token that is not right, 503 where
         its key is not here and the issuer cannot be reached."""
         try:
             header = jwt.get_unverified_header(token)
@@ -77,7 +79,8 @@ class Issuer:
             raise unknown("the token is not right") from ex
         except Unreachable as ex:
             headers = {"Retry-After": str(int(AFTER_FAILURE))}
-            raise Refused(503, "the issuer of tokens does not answer", headers=headers) from ex
+            detail = "the issuer of tokens does not answer"
+            raise Failed(kinds.UNAVAILABLE, detail, headers=headers) from ex
         subject = claims["sub"]
         if not 0 < len(subject) <= LONGEST_SUBJECT or not subject.isprintable():
             raise unknown("the token names nobody")

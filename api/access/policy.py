@@ -26,6 +26,7 @@ ROUTES: dict[tuple[str, str], Need] = {
     ("GET", "/metrics"): Open.EVERYBODY,  # numbers of the process, without any id
     ("GET", "/openapi.json"): Open.EVERYBODY,
     ("GET", "/static"): Open.EVERYBODY,
+    ("GET", "/problems/{name}"): Open.EVERYBODY,
     ("GET", "/login"): Open.EVERYBODY,
     ("POST", "/login"): Open.EVERYBODY,
     ("GET", "/"): Scope.ALERTS_READ,

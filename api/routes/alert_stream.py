@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from api import problems
+from api import declared, kinds, problems
 from api.context import Context, Ctx
 from api.cursors import CursorError
 from api.event_stream import EventStream
@@ -36,16 +36,12 @@ class StreamParameters(BaseModel):
     )
 
 
-STREAMED: problems.Responses = {
+STREAMED: declared.Responses = {
     200: {
         "description": "Events `alert.created` and `alert.changed` with an alert, and `reset`.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
-    **problems.INVALID,
-    503: {
-        "model": problems.Problem,
-        "description": "The database does not answer, or as many streams are open as may be.",
-    },
+    **declared.told(kinds.INVALID, kinds.UNAVAILABLE, kinds.BUSY, kinds.SCHEMA),
 }
 
 
@@ -62,11 +58,13 @@ async def stream_alerts(
     start = _read(last_event_id or asked.after)
     streams = context.streams
     if not await streams.begun(BEGIN_SECONDS):
-        return _later("the database does not answer", problems.RETRY_SECONDS)
+        return problems.reply(kinds.UNAVAILABLE, "the database does not answer")
     try:
         stream = streams.open(asked.decision)
     except Full:
-        return _later(f"{streams.live.most} streams are open already", FULL_SECONDS)
+        later = {"Retry-After": str(FULL_SECONDS)}
+        detail = f"{streams.live.most} streams are open already"
+        return problems.reply(kinds.BUSY, detail, headers=later)
     metrics.STREAMS_OPEN.inc()
     return _Counted(context, stream, start)
 
@@ -94,7 +92,3 @@ def _read(position: str | None) -> Position | None:
         return None if position is None else Position.read(position)
     except ValueError as ex:
         raise CursorError("not the id of an event") from ex
-
-
-def _later(why: str, seconds: int) -> Response:
-    return problems.reply(503, why, headers={"Retry-After": str(seconds)})

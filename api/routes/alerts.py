@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
 
-from api import cursors, etags, problems
+from api import cursors, declared, etags, problems
 from api.access.guard import Actor
 from api.context import Ctx
 from api.parameters import AlertBody, AlertParameters, CommentBody, Paged, json_only
@@ -42,7 +42,7 @@ _CURSORS: dict[Order, tuple[Callable[[Alert], str], Callable[[str], alerts.Posit
 }
 
 
-@router.get("/alerts", response_model=Page[AlertReply], responses=problems.LISTED)
+@router.get("/alerts", response_model=Page[AlertReply], responses=declared.LISTED)
 def list_alerts(
     context: Ctx, asked: Annotated[AlertParameters, Query()]
 ) -> Page[AlertReply] | Response:
@@ -62,34 +62,29 @@ def list_alerts(
 @router.get(
     "/alerts/{alert_id}",
     response_model=AlertReply,
-    responses={
-        **problems.FETCHED,
-        200: etags.TOLD,
-        304: {"description": "`If-None-Match` names the version of now."},
-    },
+    responses={**declared.FETCHED, **etags.READ},
 )
 def get_alert(
     context: Ctx,
     response: Response,
     alert_id: UUID,
-    if_none_match: Annotated[str | None, Header(description="the `ETag` that is there")] = None,
+    if_none_match: etags.IfNoneMatch = None,
 ) -> AlertReply | Response:
     """One alert."""
     with context.pool.connection() as conn:
         alert = alerts.get(conn, alert_id)
     if alert is None:
         raise problems.missing("alert")
-    tag = etags.of(alert.version)
-    if if_none_match is not None and etags.same(if_none_match, tag):
-        return Response(status_code=304, headers={"ETag": tag})
-    response.headers["ETag"] = tag
+    if (unchanged := etags.not_modified(if_none_match, alert.version)) is not None:
+        return unchanged
+    response.headers["ETag"] = etags.of(alert.version)
     return AlertReply.model_validate(alert)
 
 
 @router.patch(
     "/alerts/{alert_id}",
     response_model=AlertReply,
-    responses={**problems.WORKED, 200: etags.TOLD},
+    responses={**declared.MATCHED, 200: etags.TOLD},
     dependencies=[Depends(json_only)],
 )
 def change_alert(
@@ -103,28 +98,26 @@ def change_alert(
     ] = None,
 ) -> AlertReply | Response:
     """Changes an alert, if nobody else did since it was read."""
-    # `*` would overwrite what was never seen.
-    if if_match is None or if_match.strip() == etags.ANY:
-        return problems.reply(428, "If-Match must be the ETag of the alert as it was read")
+    seen = etags.needed(if_match, "alert")
     try:
         with context.writing() as conn:
             alert = alerts.get(conn, alert_id)
             if alert is None:
                 raise NoSuchAlert(alert_id)
-            if not etags.same_strongly(if_match, etags.of(alert.version)):
+            if not etags.same_strongly(seen, etags.of(alert.version)):
                 raise Changed(alert)
             alert = alert_work.change(conn, alert_id, alert.version, body.changes(), actor=actor)
     except NoSuchAlert as ex:
         raise problems.missing("alert") from ex
     except Changed as ex:
-        return problems.reply(412, str(ex), headers={"ETag": etags.of(ex.alert.version)})
+        raise etags.changed(ex, ex.alert.version) from ex
     except CannotChange as ex:
         return problems.invalid([{"in": "body", "field": ex.field, "detail": str(ex)}])
     response.headers["ETag"] = etags.of(alert.version)
     return AlertReply.model_validate(alert)
 
 
-@router.get("/alerts/{alert_id}/comments", responses=problems.FETCHED)
+@router.get("/alerts/{alert_id}/comments", responses=declared.FETCHED)
 def list_comments(
     context: Ctx, alert_id: UUID, asked: Annotated[Paged, Query()]
 ) -> Page[CommentReply]:
@@ -142,7 +135,7 @@ def list_comments(
     "/alerts/{alert_id}/comments",
     status_code=201,
     response_model=CommentReply,
-    responses=problems.COMMENTED,
+    responses=declared.CHANGED,
     dependencies=[Depends(json_only)],
 )
 def comment_on_alert(context: Ctx, actor: Actor, alert_id: UUID, body: CommentBody) -> CommentReply:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field
 
-from api import cursors, problems
+from api import cursors, declared
 from api.context import Ctx
 from api.parameters import Paged, Text
 from api.replies import Page, Reply
@@ -42,7 +42,7 @@ class AuditReply(Reply):
     after: Any = Field(description="what is since then; null: nothing")
 
 
-@router.get("/audit", responses=problems.LISTED)
+@router.get("/audit", responses=declared.LISTED)
 def list_audit(context: Ctx, asked: Annotated[AuditParameters, Query()]) -> Page[AuditReply]:
     """Who did what, newest first."""
     after = None if asked.after is None else cursors.read_at_number("audit", asked.after)

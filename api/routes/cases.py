@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
 
-from api import cursors, etags, problems
+from api import cursors, declared, etags, problems
 from api.access.guard import Actor
 from api.case_replies import CaseBody, CaseParameters, CaseRecordReply, CaseReply
 from api.context import Ctx
@@ -39,7 +39,7 @@ _CURSORS: dict[Order, tuple[Callable[[Case], str], Callable[[str], cases.Positio
 }
 
 
-@router.get("/cases", responses=problems.LISTED)
+@router.get("/cases", responses=declared.LISTED)
 def list_cases(context: Ctx, asked: Annotated[CaseParameters, Query()]) -> Page[CaseReply]:
     """Cases, newest first or highest score first."""
     write, read = _CURSORS[asked.sort]
@@ -54,29 +54,24 @@ def list_cases(context: Ctx, asked: Annotated[CaseParameters, Query()]) -> Page[
 @router.get(
     "/cases/{case_id}",
     response_model=CaseRecordReply,
-    responses={
-        **problems.FETCHED,
-        200: etags.TOLD,
-        304: {"description": "`If-None-Match` names the version of now."},
-    },
+    responses={**declared.FETCHED, **etags.READ},
 )
 def get_case(
     context: Ctx,
     response: Response,
     case_id: UUID,
-    if_none_match: Annotated[str | None, Header(description="the `ETag` that is there")] = None,
+    if_none_match: etags.IfNoneMatch = None,
 ) -> CaseRecordReply | Response:
     """One case with its newest alerts."""
     with context.pool.connection() as conn:
         case = cases.get(conn, case_id)
         if case is None:
             raise problems.missing("case")
-        tag = etags.of(case.version)
-        if if_none_match is not None and etags.same(if_none_match, tag):
-            return Response(status_code=304, headers={"ETag": tag})
+        if (unchanged := etags.not_modified(if_none_match, case.version)) is not None:
+            return unchanged
         # What changes in between is newer than the tag says: a change by it is then refused.
         gathered = alerts.page(conn, AlertFilter(case_id=case_id), limit=SHOWN)
-    response.headers["ETag"] = tag
+    response.headers["ETag"] = etags.of(case.version)
     shown = CaseReply.model_validate(case).model_dump(exclude={"amount"})
     return CaseRecordReply(**shown, alerts=[AlertReply.model_validate(alert) for alert in gathered])
 
@@ -84,7 +79,7 @@ def get_case(
 @router.patch(
     "/cases/{case_id}",
     response_model=CaseReply,
-    responses={**problems.WORKED, 200: etags.TOLD},
+    responses={**declared.MATCHED, 200: etags.TOLD},
     dependencies=[Depends(json_only)],
 )
 def change_case(
@@ -99,21 +94,19 @@ def change_case(
 ) -> CaseReply | Response:
     """Changes a case, if neither it nor one of its alerts was changed since it was read, and none
     joined. Closed with an outcome, its open alerts are closed with it."""
-    # `*` would close what was never seen.
-    if if_match is None or if_match.strip() == etags.ANY:
-        return problems.reply(428, "If-Match must be the ETag of the case as it was read")
+    seen = etags.needed(if_match, "case")
     try:
         with context.writing() as conn:
             case = cases.get(conn, case_id)
             if case is None:
                 raise NoSuchCase(case_id)
-            if not etags.same_strongly(if_match, etags.of(case.version)):
+            if not etags.same_strongly(seen, etags.of(case.version)):
                 raise CaseChanged(case)
             case = case_work.change(conn, case_id, case.version, body.changes(), actor=actor)
     except NoSuchCase as ex:
         raise problems.missing("case") from ex
     except CaseChanged as ex:
-        return problems.reply(412, str(ex), headers={"ETag": etags.of(ex.case.version)})
+        raise etags.changed(ex, ex.case.version) from ex
     except CannotChange as ex:
         return problems.invalid([{"in": "body", "field": ex.field, "detail": str(ex)}])
     response.headers["ETag"] = etags.of(case.version)

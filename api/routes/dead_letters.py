@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
-from api import cursors, problems
+from api import cursors, declared, kinds, problems
 from api.access.guard import Actor
 from api.context import Context, Ctx
 from api.parameters import DeadLetterId, DeadLetterParameters, ReplayBody, json_only
@@ -23,7 +23,7 @@ from tidegate.store.queries import DeadLetter, DeadLetterFilter
 router = APIRouter(prefix="/v1", tags=["dead letters"])
 
 
-@router.get("/dead-letters", responses=problems.LISTED)
+@router.get("/dead-letters", responses=declared.LISTED)
 def list_dead_letters(
     context: Ctx, asked: Annotated[DeadLetterParameters, Query()]
 ) -> Page[DeadLetterReply]:
@@ -41,7 +41,11 @@ def list_dead_letters(
     "/dead-letters/{dead_letter_id}/replay",
     status_code=202,
     response_model=ReplayReply,
-    responses=problems.REPLAYED,
+    responses={
+        **declared.CHANGED,
+        **declared.told(kinds.CONFLICT),
+        **declared.told(kinds.UNAVAILABLE, kinds.BUSY, kinds.SWITCHED_OFF, kinds.SCHEMA),
+    },
     dependencies=[Depends(json_only)],
 )
 def replay_dead_letter(
@@ -53,9 +57,10 @@ def replay_dead_letter(
     message is redacted, so the original is read again from Kafka.
     """
     if context.kafka is None:
-        return problems.reply(503, "Kafka is not configured: set TIDEGATE_KAFKA_BROKERS")
+        detail = "Kafka is not configured: set TIDEGATE_KAFKA_BROKERS"
+        return problems.reply(kinds.SWITCHED_OFF, detail)
     if not context.replays.acquire(blocking=False):
-        return problems.later("other dead letters are being replayed")
+        return problems.reply(kinds.BUSY, "other dead letters are being replayed")
     try:
         done = _replay(context, context.kafka, actor, dead_letter_id, body)
     except BadCorrection as ex:
@@ -63,9 +68,9 @@ def replay_dead_letter(
         fault = {"in": "body", "field": field, "detail": f"{ex.reason}: {ex.detail}"}
         return problems.invalid([fault])
     except CannotReplay as ex:
-        return problems.reply(409, str(ex))
+        return problems.reply(kinds.CONFLICT, str(ex))
     except KafkaFailed as ex:
-        return problems.later(str(ex))
+        return problems.reply(kinds.UNAVAILABLE, str(ex))
     finally:
         context.replays.release()
     return ReplayReply.model_validate(done)

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Query
 
-from api import cursors, problems
+from api import cursors, declared, kinds, problems
 from api.context import Ctx
 from api.parameters import DecisionParameters, TransactionId
 from api.replies import (
@@ -30,7 +30,7 @@ from tidegate.store.queries import DecisionFilter, StoredDecision
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
 
-@router.get("/decisions", responses=problems.LISTED)
+@router.get("/decisions", responses=declared.LISTED)
 def list_decisions(
     context: Ctx, asked: Annotated[DecisionParameters, Query()]
 ) -> Page[DecisionReply]:
@@ -45,7 +45,10 @@ def list_decisions(
 
 # A transaction's id may hold slashes, hence the whole rest of the path. One that ends in /replay
 # cannot be fetched by itself.
-@router.get("/decisions/{transaction_id:path}/replay", responses=problems.MADE_AGAIN)
+@router.get(
+    "/decisions/{transaction_id:path}/replay",
+    responses={**declared.FETCHED, **declared.told(kinds.CONFLICT)},
+)
 def replay_decision(context: Ctx, transaction_id: TransactionId) -> MadeAgainReply:
     """The decision made again from its stored inputs and versions, beside the stored one."""
     with context.pool.connection() as conn:
@@ -61,7 +64,7 @@ def replay_decision(context: Ctx, transaction_id: TransactionId) -> MadeAgainRep
                 [stored.features],
             )
         except CannotReplay as ex:
-            raise HTTPException(409, str(ex)) from ex
+            raise problems.Failed(kinds.CONFLICT, str(ex)) from ex
     made = MadeReply(
         log_odds=int(again.log_odds[0]), decision=Decision(again.decision[0]).name.lower()
     )
@@ -77,7 +80,7 @@ def replay_decision(context: Ctx, transaction_id: TransactionId) -> MadeAgainRep
     )
 
 
-@router.get("/decisions/{transaction_id:path}", responses=problems.FETCHED)
+@router.get("/decisions/{transaction_id:path}", responses=declared.FETCHED)
 def get_decision(context: Ctx, transaction_id: TransactionId) -> DecisionRecordReply:
     """One decision with its inputs and the transaction's labels."""
     with context.pool.connection() as conn:

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header
 from fastapi.responses import Response
 
-from api import etags, problems
+from api import declared, etags, kinds, problems
 from api.access.guard import Actor
 from api.case_replies import DispositionBody
 from api.context import Ctx
@@ -19,10 +19,10 @@ from tidegate.store.alert_work import Changed, NoSuchAlert
 
 router = APIRouter(prefix="/v1", tags=["alerts"])
 
-DISPOSED: problems.Responses = {
-    **problems.COMMENTED,
+DISPOSED: declared.Responses = {
+    **declared.CHANGED,
+    **declared.told(kinds.CHANGED),
     200: etags.TOLD,
-    412: {"model": problems.Problem, "description": "It was changed meanwhile, to something else."},
 }
 
 
@@ -41,7 +41,7 @@ def dispose_of_alert(
     if_match: Annotated[
         str | None, Header(description="the `ETag` of the alert as it was read; may be left out")
     ] = None,
-) -> AlertReply | Response:
+) -> AlertReply:
     """Closes an alert with an outcome and, maybe, a comment. Repeated, it changes nothing.
 
     With `If-Match` it is refused where somebody changed the alert since, but to this very outcome.
@@ -62,6 +62,6 @@ def dispose_of_alert(
     except NoSuchAlert as ex:
         raise problems.missing("alert") from ex
     except Changed as ex:
-        return problems.reply(412, str(ex), headers={"ETag": etags.of(ex.alert.version)})
+        raise etags.changed(ex, ex.alert.version) from ex
     response.headers["ETag"] = etags.of(alert.version)
     return AlertReply.model_validate(alert)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from api import problems
+from api import declared, problems
 from api.case_replies import CardReply, TerminalReply
 from api.context import Ctx
 from tidegate.store import entities
@@ -19,7 +19,7 @@ Entity = Annotated[
 ]
 
 
-@router.get("/cards/{card_token:path}", responses=problems.FETCHED)
+@router.get("/cards/{card_token:path}", responses=declared.FETCHED)
 def get_card(context: Ctx, card_token: Entity) -> CardReply:
     """A card's last 30 days."""
     with context.pool.connection() as conn:
@@ -29,7 +29,7 @@ def get_card(context: Ctx, card_token: Entity) -> CardReply:
     return CardReply.model_validate(found)
 
 
-@router.get("/terminals/{terminal_id:path}", responses=problems.FETCHED)
+@router.get("/terminals/{terminal_id:path}", responses=declared.FETCHED)
 def get_terminal(context: Ctx, terminal_id: Entity) -> TerminalReply:
     """A terminal's last 30 days, by hour."""
     with context.pool.connection() as conn:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import Field
 from starlette.types import Receive, Scope, Send
 
-from api import exporting, problems
+from api import declared, exporting, kinds, problems
 from api.context import Context, Ctx
 from api.exporting import Format
 from api.parameters import AlertsAsked
@@ -38,8 +38,8 @@ class ExportParameters(AlertsAsked):
         return AlertFilter(**self.model_dump(exclude={"sort", "format"}))
 
 
-EXPORTED: problems.Responses = {
-    **problems.INVALID,
+EXPORTED: declared.Responses = {
+    **declared.told(kinds.INVALID),
     200: {
         "description": "The alerts, as they are at this moment.",
         "content": {
@@ -47,10 +47,7 @@ EXPORTED: problems.Responses = {
             "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
         },
     },
-    503: {
-        "model": problems.Problem,
-        "description": "Other exports go on, or the database does not answer.",
-    },
+    **declared.told(kinds.BUSY, kinds.UNAVAILABLE, kinds.SCHEMA),
 }
 
 
@@ -78,8 +75,7 @@ class _Export(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The whole file."""
         if not self._context.exports.acquire(blocking=False):
-            later = {"Retry-After": str(problems.RETRY_SECONDS)}
-            await problems.reply(503, "other exports go on", headers=later)(scope, receive, send)
+            await problems.reply(kinds.BUSY, "other exports go on")(scope, receive, send)
             return
         parts = self._parts()
         try:

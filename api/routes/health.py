@@ -8,7 +8,7 @@ import psycopg
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from api import problems
+from api import declared, kinds, problems
 from api.context import Context, Ctx
 from api.replies import AliveReply, CheckReply, ReadyReply
 from tidegate import metrics
@@ -26,13 +26,15 @@ async def healthz() -> AliveReply:
     return AliveReply(status="alive")
 
 
-@router.get("/readyz", response_model=ReadyReply, responses=problems.UNAVAILABLE)
+@router.get("/readyz", response_model=ReadyReply, responses=declared.UNAVAILABLE)
 def readyz(context: Ctx) -> ReadyReply | Response:
     """Whether the database answers and has the schema that this release expects."""
     checks = _checks(context)
     wrong = [check.detail for check in checks if not check.ok]
     if wrong:
-        return problems.reply(503, "; ".join(wrong), checks=[c.model_dump() for c in checks])
+        return problems.reply(
+            kinds.UNAVAILABLE, "; ".join(wrong), checks=[c.model_dump() for c in checks]
+        )
     return ReadyReply(status="ready", checks=checks)
 
 

@@ -10,10 +10,10 @@ from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
-from api import problems
+from api import declared, kinds, problems
 from api.access.guard import Actor
 from api.context import Context, Ctx
 from api.intake.asked import Busy, IdReused, Key, KeyReused, Refused, Taken
@@ -37,9 +37,8 @@ from tidegate.store.queries import StoredDecision
 
 def _takes(context: Ctx) -> None:
     if not context.takes:
-        raise HTTPException(
-            503, "this is a demo of payments of its own: `tidegate run` takes others"
-        )
+        detail = "this is a demo of payments of its own: `tidegate run` takes others"
+        raise problems.Failed(kinds.SWITCHED_OFF, detail)
 
 
 router = APIRouter(prefix="/v1", tags=["intake"], dependencies=[Depends(_takes)])
@@ -62,6 +61,11 @@ LABEL = {
     "labelled_at": "2026-12-03T09:00:00Z",
 }
 
+TAKEN: declared.Responses = {
+    **declared.SENT,
+    **declared.told(kinds.UNAVAILABLE, kinds.BUSY, kinds.SCHEMA, kinds.SWITCHED_OFF),
+}
+
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=255, description="the same request again, not another one"),
@@ -75,7 +79,8 @@ Prefer = Annotated[
     "/transactions",
     response_model=Receipt | Receipts,
     responses={
-        **problems.TAKEN,
+        **TAKEN,
+        **declared.told(kinds.ID_REUSED),
         202: {"model": Receipt | Receipts, "description": "Taken, and not all of it decided yet."},
     },
     openapi_extra=one_or_many(TransactionBody, PAYMENT),
@@ -119,7 +124,7 @@ async def take_transactions(
     "/labels",
     status_code=202,
     response_model=LabelsTaken,
-    responses=problems.LABELLED,
+    responses=TAKEN,
     openapi_extra=one_or_many(LabelBody, LABEL),
     dependencies=[Depends(json_only)],
 )
@@ -222,11 +227,11 @@ def _refused(ex: Exception, single: bool) -> Response:
             }
             for place in ex.places
         ]
-        return problems.reply(409, str(ex), errors=faults)
+        return problems.reply(kinds.ID_REUSED, str(ex), errors=faults)
     if isinstance(ex, KeyReused):
         fault = {"in": "header", "field": "Idempotency-Key", "detail": "stands for another request"}
         return problems.invalid([fault])
-    return problems.later(str(ex))
+    return problems.reply(kinds.BUSY if isinstance(ex, Busy) else kinds.UNAVAILABLE, str(ex))
 
 
 def _field(place: int | None, field: str | None) -> str:

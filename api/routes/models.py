@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api import cursors, problems
+from api import cursors, declared, problems
 from api.context import Ctx
 from api.parameters import ModelName, ModelParameters, Paged
 from api.replies import ModelRecordReply, ModelReply, Page, PointReply, VersionReply
@@ -17,7 +17,7 @@ from tidegate.store.stats import ModelStatus, VersionInfo
 router = APIRouter(prefix="/v1", tags=["models"])
 
 
-@router.get("/models", responses=problems.LISTED)
+@router.get("/models", responses=declared.LISTED)
 def list_models(context: Ctx, asked: Annotated[Paged, Query()]) -> Page[ModelReply]:
     """Models by name, each with its newest version and the newest value of each metric."""
     after = None if asked.after is None else cursors.read_text("model", asked.after)
@@ -28,7 +28,7 @@ def list_models(context: Ctx, asked: Annotated[Paged, Query()]) -> Page[ModelRep
     return Page(data=[_reply(model, known.get(model.name), serving) for model in shown], next=end)
 
 
-@router.get("/models/{name}", responses=problems.FETCHED)
+@router.get("/models/{name}", responses=declared.FETCHED)
 def get_model(
     context: Ctx, name: ModelName, asked: Annotated[ModelParameters, Query()]
 ) -> ModelRecordReply:

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
-from api import cursors, problems
+from api import cursors, declared, kinds, problems
 from api.access.guard import Actor
 from api.context import Context, Ctx
 from api.parameters import ModelName, Paged, PromotionBody, json_only
@@ -21,7 +21,7 @@ from tidegate.store.promotions import CannotPromote, Promotion, UnknownModel
 router = APIRouter(prefix="/v1", tags=["models"])
 
 
-@router.get("/promotions", responses=problems.LISTED)
+@router.get("/promotions", responses=declared.LISTED)
 def list_promotions(context: Ctx, asked: Annotated[Paged, Query()]) -> Page[PromotionReply]:
     """Promotions and rollbacks, newest first."""
     after = None if asked.after is None else cursors.read_number("promotion", asked.after)
@@ -34,7 +34,7 @@ def list_promotions(context: Ctx, asked: Annotated[Paged, Query()]) -> Page[Prom
 @router.post(
     "/models/{name}/promote",
     response_model=PromotionReply,
-    responses=problems.PROMOTED,
+    responses={**declared.CHANGED, **declared.told(kinds.CONFLICT)},
     dependencies=[Depends(json_only)],
 )
 def promote_model(
@@ -49,7 +49,7 @@ def promote_model(
 @router.post(
     "/models/rollback",
     response_model=PromotionReply,
-    responses=problems.ROLLED_BACK,
+    responses={**declared.SENT, **declared.told(kinds.CONFLICT)},
     dependencies=[Depends(json_only)],
 )
 def roll_back(
@@ -69,7 +69,7 @@ def _changed(
     except CannotPromote as ex:
         if by_name and isinstance(ex, UnknownModel):
             raise problems.missing("model") from ex  # which one is not repeated
-        return problems.reply(409, str(ex))
+        return problems.reply(kinds.CONFLICT, str(ex))
     return PromotionReply.model_validate(done)
 
 

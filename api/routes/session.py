@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from api import problems
+from api import declared
 from api.access import cookies
 from api.access.guard import Who
 from api.context import Ctx
@@ -37,7 +37,7 @@ class EndedReply(BaseModel):
     ended: bool = Field(description="false: there was none, the request came with a key or token")
 
 
-@router.get("/session", responses=problems.UNAVAILABLE)
+@router.get("/session", responses=declared.UNAVAILABLE)
 async def get_session(request: Request, caller: Who) -> SessionReply:
     """Who calls, by whichever way they are known."""
     secret = None if caller.session_hash is None else cookies.read(request.scope, request.headers)
@@ -53,7 +53,7 @@ async def get_session(request: Request, caller: Who) -> SessionReply:
 
 @router.delete(
     "/session",
-    responses={**problems.CHANGED, **problems.LISTED},
+    responses=declared.SENT,
     dependencies=[Depends(json_only)],
 )
 def end_session(request: Request, response: Response, context: Ctx, caller: Who) -> EndedReply:

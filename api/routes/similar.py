@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from api import problems
+from api import declared, problems
 from api.case_replies import SimilarListReply, SimilarParameters, SimilarReply
 from api.context import Ctx
 from tidegate.store import alerts
@@ -16,7 +16,7 @@ from tidegate.store.similar import similar
 router = APIRouter(prefix="/v1", tags=["alerts"])
 
 
-@router.get("/alerts/{alert_id}/similar", responses=problems.FETCHED)
+@router.get("/alerts/{alert_id}/similar", responses=declared.FETCHED)
 def list_similar(
     context: Ctx, alert_id: UUID, asked: Annotated[SimilarParameters, Query()]
 ) -> SimilarListReply:

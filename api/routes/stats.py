@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api import problems
+from api import declared
 from api.context import Context, Ctx
 from api.replies import (
     AlertTotals,
@@ -21,7 +21,7 @@ from tidegate.store.stats import Totals
 router = APIRouter(prefix="/v1", tags=["stats"])
 
 
-@router.get("/stats", responses=problems.UNAVAILABLE)
+@router.get("/stats", responses=declared.UNAVAILABLE)
 def get_stats(context: Ctx) -> StatsReply:
     """What the stream came to so far; some seconds old where counting takes long."""
     totals = context.figures.get(lambda: _count(context))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api import problems
+from api import declared, problems
 from api.context import Ctx
 from api.parameters import Text
 from api.replies import Reply
@@ -104,7 +104,7 @@ class TerminalTrafficReply(BaseModel):
     series: list[TerminalSeriesReply]
 
 
-@router.get("/traffic", response_model=TrafficReply, responses=problems.LISTED)
+@router.get("/traffic", response_model=TrafficReply, responses=declared.LISTED)
 def get_traffic(
     context: Ctx, asked: Annotated[TrafficParameters, Query()]
 ) -> TrafficReply | Response:
@@ -126,7 +126,7 @@ def get_traffic(
 @router.get(
     "/traffic/terminals",
     response_model=TerminalTrafficReply,
-    responses=problems.LISTED,
+    responses=declared.LISTED,
 )
 def get_terminal_traffic(
     context: Ctx, asked: Annotated[TerminalParameters, Query()]

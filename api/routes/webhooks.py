@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.responses import Response
 
-from api import cursors, dispatching, etags, problems, signing
+from api import cursors, declared, dispatching, etags, kinds, problems, signing
 from api.access.guard import Actor
 from api.context import Ctx
 from api.parameters import Paged, json_only
@@ -35,24 +35,15 @@ IfMatch = Annotated[
 ]
 DeliveryId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
-MADE: problems.Responses = {
-    **problems.CHANGED,
-    409: {"model": problems.Problem, "description": "There are as many as may be."},
-    422: {"model": problems.Problem, "description": "The body is wrong; `errors` says why."},
-    **problems.UNAVAILABLE,
+MADE: declared.Responses = {
+    **declared.SENT,
+    **declared.told(kinds.CONFLICT),
     201: etags.TOLD,
 }
-SENT: problems.Responses = {
-    **problems.COMMENTED,
-    409: {"model": problems.Problem, "description": "It is disabled, or still to be sent."},
-}
+SENT: declared.Responses = {**declared.CHANGED, **declared.told(kinds.CONFLICT)}
 
 
-class _Unseen(Exception):
-    """If-Match is missing."""
-
-
-@router.get("/webhooks", responses=problems.LISTED)
+@router.get("/webhooks", responses=declared.LISTED)
 def list_webhooks(context: Ctx, asked: Annotated[Paged, Query()]) -> Page[WebhookReply]:
     """Webhooks, newest first."""
     after = None if asked.after is None else cursors.read_at_uuid("webhook", asked.after)
@@ -88,38 +79,31 @@ def create_webhook(
     except BadTarget as ex:
         return _bad_url(ex)
     except TooMany as ex:
-        return problems.reply(409, str(ex))
+        return problems.reply(kinds.CONFLICT, str(ex))
     return _with_secret(response, made, secret)
 
 
 @router.get(
     "/webhooks/{webhook_id}",
     response_model=WebhookReply,
-    responses={
-        **problems.FETCHED,
-        200: etags.TOLD,
-        304: {"description": "`If-None-Match` names the version of now."},
-    },
+    responses={**declared.FETCHED, **etags.READ},
 )
 def get_webhook(
     context: Ctx,
     response: Response,
     webhook_id: UUID,
-    if_none_match: Annotated[str | None, Header(description="the `ETag` that is there")] = None,
+    if_none_match: etags.IfNoneMatch = None,
 ) -> WebhookReply | Response:
     """One webhook."""
     with context.pool.connection() as conn, _found():
         found = webhooks.get(conn, webhook_id)
-    tag = etags.of(found.version)
-    if if_none_match is not None and etags.same(if_none_match, tag):
-        return Response(status_code=304, headers={"ETag": tag})
-    return _shown(response, found)
+    return etags.not_modified(if_none_match, found.version) or _shown(response, found)
 
 
 @router.patch(
     "/webhooks/{webhook_id}",
     response_model=WebhookReply,
-    responses={**problems.WORKED, 200: etags.TOLD},
+    responses={**declared.MATCHED, 200: etags.TOLD},
     dependencies=[Depends(json_only)],
 )
 def change_webhook(
@@ -135,52 +119,44 @@ def change_webhook(
     try:
         if "url" in changes:
             context.targets.check(changes["url"])
-        with context.writing() as conn, _found():
-            version = _seen(conn, webhook_id, if_match)
-            changed = webhooks.change(conn, webhook_id, version, changes, actor=actor)
     except BadTarget as ex:
         return _bad_url(ex)
-    except (_Unseen, Changed) as ex:
-        return _not_seen(ex)
+    with context.writing() as conn, _found():
+        version = _seen(conn, webhook_id, if_match)
+        changed = webhooks.change(conn, webhook_id, version, changes, actor=actor)
     return _shown(response, changed)
 
 
-@router.delete("/webhooks/{webhook_id}", status_code=204, responses=problems.WORKED)
+@router.delete("/webhooks/{webhook_id}", status_code=204, responses=declared.MATCHED)
 def delete_webhook(
     context: Ctx, actor: Actor, webhook_id: UUID, if_match: IfMatch = None
 ) -> Response:
     """Takes a webhook away, with its deliveries, if nobody changed it since it was read."""
-    try:
-        with context.writing() as conn, _found():
-            version = _seen(conn, webhook_id, if_match)
-            webhooks.delete(conn, webhook_id, version, actor=actor)
-    except (_Unseen, Changed) as ex:
-        return _not_seen(ex)
+    with context.writing() as conn, _found():
+        version = _seen(conn, webhook_id, if_match)
+        webhooks.delete(conn, webhook_id, version, actor=actor)
     return Response(status_code=204)
 
 
 @router.post(
     "/webhooks/{webhook_id}/rotate",
     response_model=WebhookWithSecret,
-    responses={**problems.WORKED, 200: etags.TOLD},
+    responses={**declared.MATCHED, 200: etags.TOLD},
     dependencies=[Depends(json_only)],
 )
 def rotate_secret(
     context: Ctx, actor: Actor, response: Response, webhook_id: UUID, if_match: IfMatch = None
-) -> WebhookWithSecret | Response:
+) -> WebhookWithSecret:
     """Makes another secret and shows it this once; the one of before also signs for 24 hours."""
     secret = signing.new_secret()
-    try:
-        with context.writing() as conn, _found():
-            version = _seen(conn, webhook_id, if_match)
-            sealed = context.sealer.seal(secret)
-            changed = webhooks.rotate(conn, webhook_id, version, secret=sealed, actor=actor)
-    except (_Unseen, Changed) as ex:
-        return _not_seen(ex)
+    with context.writing() as conn, _found():
+        version = _seen(conn, webhook_id, if_match)
+        sealed = context.sealer.seal(secret)
+        changed = webhooks.rotate(conn, webhook_id, version, secret=sealed, actor=actor)
     return _with_secret(response, changed, secret)
 
 
-@router.get("/webhooks/{webhook_id}/deliveries", responses=problems.FETCHED)
+@router.get("/webhooks/{webhook_id}/deliveries", responses=declared.FETCHED)
 def list_deliveries(
     context: Ctx, webhook_id: UUID, asked: Annotated[Paged, Query()]
 ) -> Page[DeliveryReply]:
@@ -206,7 +182,7 @@ def test_webhook(context: Ctx, actor: Actor, webhook_id: UUID) -> DeliveryReply 
     event_id, body = dispatching.ping()
     with context.writing() as conn, _found():
         if webhooks.get(conn, webhook_id).status != "enabled":
-            return problems.reply(409, "the webhook is disabled")
+            return problems.reply(kinds.CONFLICT, "the webhook is disabled")
         made = deliveries.ping(conn, webhook_id, event_id, body, actor=actor)
     context.wake()
     return DeliveryReply.model_validate(made)
@@ -226,10 +202,10 @@ def redeliver(
     try:
         with context.writing() as conn, _found():
             if webhooks.get(conn, webhook_id).status != "enabled":
-                return problems.reply(409, "the webhook is disabled")
+                return problems.reply(kinds.CONFLICT, "the webhook is disabled")
             again = deliveries.repeat(conn, webhook_id, delivery_id, actor=actor)
     except Waiting:
-        return problems.reply(409, "it is still to be sent")
+        return problems.reply(kinds.CONFLICT, "it is still to be sent")
     except NoSuchDelivery as ex:
         raise problems.missing("delivery") from ex
     context.wake()
@@ -242,24 +218,17 @@ def _found() -> Iterator[None]:
         yield
     except NoSuchWebhook as ex:
         raise problems.missing("webhook") from ex
+    except Changed as ex:
+        raise etags.changed(ex, ex.webhook.version) from ex
 
 
 def _seen(conn: Conn, webhook_id: UUID, if_match: str | None) -> int:
-    """The version that was seen, which is the one of now. Raises _Unseen, Changed and
-    NoSuchWebhook."""
-    # `*` would overwrite what was never seen.
-    if if_match is None or if_match.strip() == etags.ANY:
-        raise _Unseen
+    """The version that was seen, which is the one of now. Raises Changed and NoSuchWebhook."""
+    seen = etags.needed(if_match, "webhook")
     found = webhooks.get(conn, webhook_id)
-    if not etags.same_strongly(if_match, etags.of(found.version)):
+    if not etags.same_strongly(seen, etags.of(found.version)):
         raise Changed(found)
     return found.version
-
-
-def _not_seen(ex: _Unseen | Changed) -> Response:
-    if isinstance(ex, Changed):
-        return problems.reply(412, str(ex), headers={"ETag": etags.of(ex.webhook.version)})
-    return problems.reply(428, "If-Match must be the ETag of the webhook as it was read")
 
 
 def _bad_url(ex: BadTarget) -> Response:

@@ -63,6 +63,7 @@ PUBLIC = {
     "GET /login",
     "GET /metrics",
     "GET /openapi.json",
+    "GET /problems/{name}",
     "GET /readyz",
     "GET /static",
     "POST /login",

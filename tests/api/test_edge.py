@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import socket
 from uuid import uuid4
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from api import edge
 from tests.api.rows import put_alert, put_score
 
 
@@ -71,3 +73,42 @@ def test_metrics_count_requests_by_route_and_never_name_an_id(client, conn):
     assert found["unmatched", "404"] >= 1
     assert found["/static", "404"] >= 1
     assert "tidegate_api_request_seconds_bucket" in text
+
+
+def test_a_body_that_does_not_come_in_time_is_no_longer_waited_for(client, monkeypatch):
+    monkeypatch.setattr(edge, "BODY_SECONDS", 0.3)
+    host, port = client.base_url.host, client.base_url.port
+    with socket.create_connection((host, port), timeout=10) as line:
+        line.sendall(
+            b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Authorization: " + client.headers["authorization"].encode() + b"\r\n"
+            b'Content-Length: 100\r\n\r\n{"transaction_id":'
+        )
+        answer = b""
+        while part := line.recv(65_536):  # until the server hangs up
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"/problems/too-slow" in answer
+
+
+def test_a_long_answer_is_packed_for_whoever_can_unpack_it(client, conn):
+    for number in range(20):
+        put_alert(conn, number)
+    conn.commit()
+    packed = client.get("/v1/alerts", headers={"Accept-Encoding": "gzip"})
+    plain = client.get("/v1/alerts", headers={"Accept-Encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    assert packed.json() == plain.json()
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 3
+
+
+def test_what_is_short_or_packed_already_goes_as_it_is(client):
+    packs = {"Accept-Encoding": "gzip"}
+    assert "content-encoding" not in client.get("/healthz", headers=packs).headers
+    for form in ("csv", "parquet"):
+        answer = client.get(f"/v1/alerts/export?format={form}", headers=packs)
+        assert ("content-encoding" in answer.headers) == (form == "csv")
+    with client.stream("GET", "/v1/alerts/stream", headers=packs) as stream:
+        assert "content-encoding" not in stream.headers

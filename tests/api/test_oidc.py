@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from api.access import oidc
-from api.access.callers import Refused
 from api.access.oidc import Issuer
+from api.problems import Failed
 from tests.api.keys import ADMIN_KEY, bearer, put_admin_key
 from tests.api.rows import put_alert
 from tidegate.access import ROLES, Role
@@ -134,9 +134,9 @@ def issuer(provider, clock):
 
 
 def refused(issuer, token, status=401):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Failed) as caught:
         issuer.caller(token)
-    assert caught.value.status == status, caught.value.detail
+    assert caught.value.kind.status == status, caught.value.detail
     return caught.value
 
 

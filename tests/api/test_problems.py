@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import re
+from html import escape
+from pathlib import Path
 
 import pytest
 
-from api import create_app
+from api import create_app, kinds
 from api.access import policy
 from tests.api.keys import OPEN
 from tidegate.access import Scope
@@ -60,8 +62,9 @@ def assert_problem(answer, status):
     assert answer.headers["cache-control"] == "no-store"
     body = answer.json()
     assert body["status"] == status
-    assert body["type"] == "about:blank"
-    assert body["title"]
+    kind = kinds.KINDS[body["type"].removeprefix("/problems/")]
+    assert kind.status == status
+    assert body["title"] == kind.title
     return body
 
 
@@ -187,3 +190,39 @@ def test_whatever_changes_anything_refuses_what_is_not_declared_as_json(alone):
                 continue  # has no body, and no page of another site can send it unasked
             answer = alone.request(method, re.sub(r"{\w+}", "1", path), content=b"{}")
             assert_problem(answer, 415)
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS.values(), ids=lambda kind: kind.name)
+def test_the_type_of_a_problem_leads_to_what_it_means(alone, kind):
+    page = alone.get(kind.type, headers={"Authorization": ""})
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert escape(kind.title, quote=False) in page.text
+    assert str(kind.status) in page.text
+
+
+def test_what_is_no_kind_of_problem_has_no_page(alone):
+    assert_problem(alone.get("/problems/nothing"), 404)
+
+
+def test_the_documentation_lists_every_kind():
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \| (.+) \|$", text, re.MULTILINE)
+    assert found == [(kind.name, str(kind.status), kind.title) for kind in kinds.KINDS.values()]
+
+
+def test_the_openapi_names_the_kinds_that_each_operation_may_answer_with(alone):
+    paths = alone.get("/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                if status < "400":
+                    continue
+                assert answer["description"], (path, status)
+                [(media_type, content)] = answer["content"].items()
+                assert media_type == "application/problem+json"
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+                assert content["examples"], (path, status)
+                for name, example in content["examples"].items():
+                    assert example["value"]["type"] == f"/problems/{name}"
+                    assert str(kinds.KINDS[name].status) == status
