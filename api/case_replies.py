@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from api.money import major
-from api.parameters import Outcome, Paged, Status, Text, _left_out
+from api.parameters import Moment, Outcome, Paged, Status, Text, _left_out
 from api.replies import AlertReply, Reply
 from tidegate.store.alert_work import LONGEST_COMMENT
 from tidegate.store.case_work import CaseChanges
@@ -26,10 +26,10 @@ class CaseParameters(Paged):
     min_score: float | None = Field(
         None, ge=0, le=1, allow_inf_nan=False, description="of the highest of its alerts"
     )
-    since: AwareDatetime | None = Field(
+    since: Moment | None = Field(
         None, description="opened from here on, RFC 3339 with offset (`+` as `%2B`)"
     )
-    until: AwareDatetime | None = Field(None, description="opened before this")
+    until: Moment | None = Field(None, description="opened before this")
     sort: Order = Field("newest", description="or highest score first")
 
 

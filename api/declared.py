@@ -94,6 +94,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     )
     for operations in schema["paths"].values():
         for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                # Optional to FastAPI, so that its absence is answered with 428.
+                if parameter["name"] == "if-match" and "428" in operation["responses"]:
+                    parameter["required"] = True
             for status, response in operation["responses"].items():
                 if status >= "400" and "content" in response:
                     # FastAPI puts the model there, beside our examples.

@@ -82,6 +82,12 @@ _ALL = (
         "An id stands for one payment for ever. Give another payment another id; to repeat one,"
         " send the very same content.",
     ),
+    KEY_REUSED := Kind(
+        "key-reused",
+        422,
+        "The idempotency key stands for another request",
+        "A key stands for one request, to the last byte. Give another request another key.",
+    ),
     CHANGED := Kind(
         "changed",
         412,

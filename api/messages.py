@@ -9,11 +9,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from api.replies import ReasonReply, Reply
+from tidegate import checks
+from tidegate.attributes import MOST_BYTES, MOST_DEPTH
 
 MOST = 1000  # payments or labels of one request
 
-Id = Annotated[str, Field(min_length=1, max_length=64)]
-Name = Annotated[str, Field(min_length=1, max_length=256)]
+# As `tidegate.checks` has it; that a text must be no card number, JSON Schema cannot say.
+_PRINTED = r"^[^\x00-\x1f\x7f-\x9f]+$"
+Id = Annotated[str, Field(min_length=1, max_length=checks.ID_CHARACTERS, pattern=_PRINTED)]
+Name = Annotated[str, Field(min_length=1, max_length=checks.TEXT_CHARACTERS, pattern=_PRINTED)]
+Country = Annotated[str, Field(pattern=checks.SHAPES["merchant_country"][0])]
 
 
 class TransactionBody(BaseModel):
@@ -21,22 +26,27 @@ class TransactionBody(BaseModel):
 
     transaction_id: Id
     event_time: datetime = Field(description="RFC 3339 with offset; at most a day ahead")
-    amount_minor: int = Field(ge=0, description="minor units of the currency")
-    currency: str = Field(pattern="^[A-Z]{3}$", description="ISO 4217")
+    amount_minor: int = Field(ge=0, le=2**63 - 1, description="minor units of the currency")
+    currency: str = Field(
+        description="ISO 4217", json_schema_extra={"enum": [*sorted(checks.CURRENCIES)]}
+    )
     card_token: Name = Field(description="never a card number: those are refused")
     terminal_id: Name
     merchant_id: Name | None = None
     customer_id: Name | None = None
-    mcc: str | None = None
-    merchant_country: str | None = None
-    acquirer_country: str | None = None
-    pos_entry_mode: str | None = None
+    mcc: Annotated[str, Field(pattern=checks.SHAPES["mcc"][0])] | None = None
+    merchant_country: Country | None = None
+    acquirer_country: Country | None = None
+    pos_entry_mode: Name | None = None
     channel: Literal["pos", "ecom", "atm", "transfer"] | None = None
-    device_id: str | None = None
-    ip: str | None = None
+    device_id: Name | None = None
+    ip: Name | None = None
     latitude: float | None = Field(None, ge=-90, le=90)
     longitude: float | None = Field(None, ge=-180, le=180)
-    attributes: dict[str, Any] | None = None
+    attributes: dict[str, Any] | None = Field(
+        None,
+        description=f"at most {MOST_BYTES:,} bytes of JSON, {MOST_DEPTH} levels deep",
+    )
 
 
 class LabelBody(BaseModel):
@@ -46,7 +56,7 @@ class LabelBody(BaseModel):
     fraud: bool
     source: Literal["chargeback", "issuer", "customer", "analyst"]
     labelled_at: datetime = Field(description="RFC 3339 with offset")
-    reason: str | None = None
+    reason: Name | None = None
 
 
 class Receipt(Reply):

@@ -3,11 +3,12 @@ misspelt filter would otherwise answer with everything."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from fastapi import Path, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from api import cursors, kinds
 from api.problems import Failed
@@ -17,6 +18,18 @@ from tidegate.store.alerts import AlertFilter, Order
 
 # PostgreSQL's text holds every character but NUL.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
+
+
+def _written_out(given: object) -> object:
+    # Pydantic takes a number for seconds, and `2026` with a slip in it for 1970.
+    if isinstance(given, str) and not _DATE.match(given):
+        raise ValueError("must be RFC 3339, as 2026-11-26T12:00:00Z")
+    return given
+
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+# A moment; only as RFC 3339 with an offset.
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 
 # Something to look for: not only spaces.
 Sought = Annotated[
@@ -60,10 +73,10 @@ class DecisionParameters(Paged):
     card_token: Text | None = None
     terminal_id: Text | None = None
     decision: Decided | None = None
-    since: AwareDatetime | None = Field(
+    since: Moment | None = Field(
         None, description="event time from here on, RFC 3339 with offset (`+` as `%2B`)"
     )
-    until: AwareDatetime | None = Field(None, description="event time before this")
+    until: Moment | None = Field(None, description="event time before this")
 
 
 class AlertsAsked(BaseModel):
@@ -90,10 +103,10 @@ class AlertsAsked(BaseModel):
     text: Sought | None = Field(
         None, description="ids as they begin, or words of reasons and comments, all of them"
     )
-    since: AwareDatetime | None = Field(
+    since: Moment | None = Field(
         None, description="raised from here on, RFC 3339 with offset (`+` as `%2B`)"
     )
-    until: AwareDatetime | None = Field(None, description="raised before this")
+    until: Moment | None = Field(None, description="raised before this")
     sort: Order = Field(
         "newest", description="or oldest, highest score or largest amount of a currency first"
     )
@@ -137,7 +150,7 @@ class AlertBody(BaseModel):
         None, description="needed to close an alert, gone when it is opened again"
     )
     assignee: Text | None = Field(None, description="who looks at it; null: nobody")
-    snoozed_until: AwareDatetime | None = Field(
+    snoozed_until: Moment | None = Field(
         None, description="RFC 3339 with offset, at most a year ahead; null: not snoozed"
     )
 
@@ -163,6 +176,12 @@ class ReplayBody(BaseModel):
         None, description="the corrected message; null: the original one, read again from Kafka"
     )
     again: bool = Field(False, strict=True, description="also where it was replayed before")
+
+
+class NoBody(BaseModel):
+    """`{}`: a change takes a JSON body, be there nothing to say."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class PromotionBody(BaseModel):

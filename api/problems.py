@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api import kinds
+from api import kinds, routing
 from api.cursors import CursorError
 from api.kinds import Kind
 
@@ -91,12 +91,17 @@ async def _http(request: Request, ex: Exception) -> JSONResponse:
     assert isinstance(ex, HTTPException)
     if isinstance(ex, Failed):
         return reply(ex.kind, ex.told, headers=ex.headers)
+    if ex.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, of bytes that are not even text
+        return invalid([{"in": "body", "field": "body", "detail": "not JSON"}])
+    headers = dict(ex.headers or {})
+    if ex.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # Starlette tells those of one route
+        headers["Allow"] = ", ".join(routing.methods(request.app.routes, request.scope))
     phrase = HTTPStatus(ex.status_code).phrase
     kind = kinds.BY_STATUS.get(ex.status_code)
     if kind is None:  # of the framework, and of no kind that it is known to have
         log.error("an error of no kind: %s", ex.status_code)
         kind = Kind("internal", ex.status_code, phrase, "")
-    return reply(kind, None if ex.detail == phrase else ex.detail, headers=ex.headers)
+    return reply(kind, None if ex.detail == phrase else ex.detail, headers=headers)
 
 
 async def _validation(request: Request, ex: Exception) -> JSONResponse:

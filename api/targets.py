@@ -8,6 +8,7 @@ look it up again, so none is used.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -17,6 +18,7 @@ import httpx
 
 LONGEST_URL = 2000  # characters
 _LOOKUPS = 64  # at a time, of different names: more than there are webhooks
+_NAME = re.compile(rb"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")  # of a host, as it is looked up
 _TRIED = 3  # addresses of a name
 
 # What Python takes for public, or did in a release that may be ours: a cloud's agent and metadata
@@ -75,6 +77,8 @@ class Targets:
         literal = _literal(parsed.host)
         if literal is not None:
             self._judge([literal])
+        elif not _NAME.fullmatch(parsed.raw_host):
+            raise BadTarget("the host is no name")
         return parsed
 
     async def addresses(self, url: httpx.URL) -> list[str]:

@@ -23,7 +23,7 @@ def _each_once(kinds: list[Kind]) -> list[Kind]:
 
 Kinds = Annotated[
     list[Kind],
-    Field(min_length=1, max_length=len(KINDS)),
+    Field(min_length=1, max_length=len(KINDS), json_schema_extra={"uniqueItems": True}),
     AfterValidator(_each_once),
 ]
 Url = Annotated[
@@ -31,7 +31,7 @@ Url = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST_URL,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=r"^https?://[\x21-\x7e]+$",
         description="https, and not into a private network",
     ),
 ]

@@ -58,7 +58,7 @@ ROUTES: dict[tuple[str, str], Need] = {
     ("GET", "/v1/models"): Scope.MODELS_READ,
     ("GET", "/v1/models/{name}"): Scope.MODELS_READ,
     ("POST", "/v1/models/{name}/promote"): Scope.MODELS_PROMOTE,
-    ("POST", "/v1/models/rollback"): Scope.MODELS_PROMOTE,
+    ("POST", "/v1/promotions/rollback"): Scope.MODELS_PROMOTE,
     ("GET", "/v1/promotions"): Scope.MODELS_READ,
     ("GET", "/v1/stats"): Scope.STATS_READ,
     ("GET", "/v1/traffic"): Scope.STATS_READ,

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from api import cursors, declared
 from api.context import Ctx
-from api.parameters import Paged, Text
+from api.parameters import Moment, Paged, Text
 from api.replies import Page, Reply
 from tidegate.store import audit
 from tidegate.store.audit import Audited, AuditFilter
@@ -24,10 +24,10 @@ class AuditParameters(Paged):
     actor: Text | None = Field(None, description="as `key:<prefix> (<name>)`, `oidc:<sub>`")
     action: Text | None = Field(None, description="as `alert.change`")
     subject: Text | None = Field(None, description="the id of what was changed")
-    since: AwareDatetime | None = Field(
+    since: Moment | None = Field(
         None, description="from here on, RFC 3339 with offset (`+` as `%2B`)"
     )
-    until: AwareDatetime | None = Field(None, description="before this")
+    until: Moment | None = Field(None, description="before this")
 
 
 class AuditReply(Reply):

@@ -56,13 +56,17 @@ def replay_dead_letter(
     202 says that Kafka has the message; what becomes of it is seen later. What is stored of a
     message is redacted, so the original is read again from Kafka.
     """
+    with context.pool.connection() as conn:
+        letter = queries.dead_letter(conn, dead_letter_id)
+    if letter is None:
+        raise problems.missing("dead letter")
     if context.kafka is None:
         detail = "Kafka is not configured: set TIDEGATE_KAFKA_BROKERS"
         return problems.reply(kinds.SWITCHED_OFF, detail)
     if not context.replays.acquire(blocking=False):
         return problems.reply(kinds.BUSY, "other dead letters are being replayed")
     try:
-        done = _replay(context, context.kafka, actor, dead_letter_id, body)
+        done = _replay(context, context.kafka, actor, letter, body)
     except BadCorrection as ex:
         field = "payload" if ex.field is None else f"payload.{ex.field}"
         fault = {"in": "body", "field": field, "detail": f"{ex.reason}: {ex.detail}"}
@@ -76,11 +80,9 @@ def replay_dead_letter(
     return ReplayReply.model_validate(done)
 
 
-def _replay(context: Context, kafka: Kafka, actor: str, id: int, body: ReplayBody) -> Replayed:
-    with context.pool.connection() as conn:
-        letter = queries.dead_letter(conn, id)
-    if letter is None:
-        raise problems.missing("dead letter")
+def _replay(
+    context: Context, kafka: Kafka, actor: str, letter: DeadLetter, body: ReplayBody
+) -> Replayed:
     # Half a surrogate pair or NaN, which Python reads, is written as it came and then refused.
     correction = None if body.payload is None else json.dumps(body.payload).encode()
     with Single(kafka) as single:

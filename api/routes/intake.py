@@ -80,7 +80,7 @@ Prefer = Annotated[
     response_model=Receipt | Receipts,
     responses={
         **TAKEN,
-        **declared.told(kinds.ID_REUSED),
+        **declared.told(kinds.ID_REUSED, kinds.INVALID, kinds.KEY_REUSED),
         202: {"model": Receipt | Receipts, "description": "Taken, and not all of it decided yet."},
     },
     openapi_extra=one_or_many(TransactionBody, PAYMENT),
@@ -230,7 +230,7 @@ def _refused(ex: Exception, single: bool) -> Response:
         return problems.reply(kinds.ID_REUSED, str(ex), errors=faults)
     if isinstance(ex, KeyReused):
         fault = {"in": "header", "field": "Idempotency-Key", "detail": "stands for another request"}
-        return problems.invalid([fault])
+        return problems.reply(kinds.KEY_REUSED, str(ex), errors=[fault])
     return problems.reply(kinds.BUSY if isinstance(ex, Busy) else kinds.UNAVAILABLE, str(ex))
 
 

@@ -38,26 +38,22 @@ def list_promotions(context: Ctx, asked: Annotated[Paged, Query()]) -> Page[Prom
     dependencies=[Depends(json_only)],
 )
 def promote_model(
-    context: Ctx, actor: Actor, name: ModelName, body: PromotionBody | None = None
+    context: Ctx, actor: Actor, name: ModelName, body: PromotionBody
 ) -> PromotionReply | Response:
     """Makes a model serve: a running flow changes over within seconds."""
-    reason = "" if body is None else body.reason
-    change = partial(promotions.promote, model=name, actor=actor, reason=reason)
+    change = partial(promotions.promote, model=name, actor=actor, reason=body.reason)
     return _changed(context, change, by_name=True)
 
 
 @router.post(
-    "/models/rollback",
+    "/promotions/rollback",
     response_model=PromotionReply,
     responses={**declared.SENT, **declared.told(kinds.CONFLICT)},
     dependencies=[Depends(json_only)],
 )
-def roll_back(
-    context: Ctx, actor: Actor, body: PromotionBody | None = None
-) -> PromotionReply | Response:
+def roll_back(context: Ctx, actor: Actor, body: PromotionBody) -> PromotionReply | Response:
     """Takes back the newest promotion that stands: called twice, it goes two steps back."""
-    reason = "" if body is None else body.reason
-    return _changed(context, partial(promotions.rollback, actor=actor, reason=reason))
+    return _changed(context, partial(promotions.rollback, actor=actor, reason=body.reason))
 
 
 def _changed(

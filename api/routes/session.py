@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from api import declared
+from api import declared, kinds
 from api.access import cookies
 from api.access.guard import Who
 from api.context import Ctx
-from api.parameters import json_only
 from tidegate.store import sessions
 
 router = APIRouter(prefix="/v1", tags=["access"])
@@ -51,11 +50,8 @@ async def get_session(request: Request, caller: Who) -> SessionReply:
     )
 
 
-@router.delete(
-    "/session",
-    responses=declared.SENT,
-    dependencies=[Depends(json_only)],
-)
+# No other site's page can make a browser send DELETE without asking first.
+@router.delete("/session", responses={**declared.told(kinds.READ_ONLY), **declared.UNAVAILABLE})
 def end_session(request: Request, response: Response, context: Ctx, caller: Who) -> EndedReply:
     """Ends the session of the cookie that the request came with."""
     if caller.session_hash is None:

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api import declared, problems
 from api.context import Ctx
-from api.parameters import Text
+from api.parameters import Moment, Text
 from api.replies import Reply
 from tidegate.store import traffic
 from tidegate.store.traffic import Step
@@ -32,10 +32,10 @@ class Span(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime = Field(
+    since: Moment = Field(
         description="buckets that begin at this event time or later, RFC 3339 with offset"
     )
-    until: AwareDatetime = Field(description="and before this")
+    until: Moment = Field(description="and before this")
 
 
 class TrafficParameters(Span):

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from api import cursors, declared, dispatching, etags, kinds, problems, signing
 from api.access.guard import Actor
 from api.context import Ctx
-from api.parameters import Paged, json_only
+from api.parameters import NoBody, Paged, json_only
 from api.replies import Page
 from api.targets import BadTarget
 from api.webhook_bodies import (
@@ -145,7 +145,12 @@ def delete_webhook(
     dependencies=[Depends(json_only)],
 )
 def rotate_secret(
-    context: Ctx, actor: Actor, response: Response, webhook_id: UUID, if_match: IfMatch = None
+    context: Ctx,
+    actor: Actor,
+    response: Response,
+    webhook_id: UUID,
+    body: NoBody,
+    if_match: IfMatch = None,
 ) -> WebhookWithSecret:
     """Makes another secret and shows it this once; the one of before also signs for 24 hours."""
     secret = signing.new_secret()
@@ -177,13 +182,15 @@ def list_deliveries(
     responses=SENT,
     dependencies=[Depends(json_only)],
 )
-def test_webhook(context: Ctx, actor: Actor, webhook_id: UUID) -> DeliveryReply | Response:
+def test_webhook(
+    context: Ctx, actor: Actor, webhook_id: UUID, body: NoBody
+) -> DeliveryReply | Response:
     """Sends one `ping`, and does not repeat it; what became of it is among the deliveries."""
-    event_id, body = dispatching.ping()
+    event_id, content = dispatching.ping()
     with context.writing() as conn, _found():
         if webhooks.get(conn, webhook_id).status != "enabled":
             return problems.reply(kinds.CONFLICT, "the webhook is disabled")
-        made = deliveries.ping(conn, webhook_id, event_id, body, actor=actor)
+        made = deliveries.ping(conn, webhook_id, event_id, content, actor=actor)
     context.wake()
     return DeliveryReply.model_validate(made)
 
@@ -196,7 +203,7 @@ def test_webhook(context: Ctx, actor: Actor, webhook_id: UUID) -> DeliveryReply 
     dependencies=[Depends(json_only)],
 )
 def redeliver(
-    context: Ctx, actor: Actor, webhook_id: UUID, delivery_id: DeliveryId
+    context: Ctx, actor: Actor, webhook_id: UUID, delivery_id: DeliveryId, body: NoBody
 ) -> DeliveryReply | Response:
     """Sends once more what was delivered, or given up, with the same id and body."""
     try:

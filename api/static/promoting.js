@@ -23,7 +23,7 @@ export function confirming(kind, done) {
     if (dialog.returnValue !== "done") return;
     const reason = byId("confirm-reason").value.trim();
     try {
-      const now = await send("POST", back ? "/v1/models/rollback" : `/v1/models/${encodeURIComponent(model)}/promote`, { reason });
+      const now = await send("POST", back ? "/v1/promotions/rollback" : `/v1/models/${encodeURIComponent(model)}/promote`, { reason });
       tell(`${now.model} serves now, in place of ${now.before}.`);
     } catch (error) {
       tell(`Not done: ${error.message}`);

@@ -9,8 +9,8 @@ import pytest
 
 from api import create_app
 from api.access import policy
-from api.access.guard import flat
 from api.access.policy import Open
+from api.routing import flat
 from tests.api.keys import bearer, put_key
 from tidegate.access import ROLES, Role, Scope, scopes_of
 
@@ -234,7 +234,7 @@ def test_a_key_with_narrower_scopes_may_just_those(client, conn):
     body = problem(client.get("/v1/stats", headers=key), 403)
     assert body["detail"] == "this needs the scope stats:read"
     # No more than the role, whatever the key says.
-    answer = client.post("/v1/models/rollback", headers=key, json={})
+    answer = client.post("/v1/promotions/rollback", headers=key, json={})
     assert "models:promote" in problem(answer, 403)["detail"]
 
 

@@ -152,7 +152,7 @@ def test_a_token_lets_in_who_it_names_and_the_audit_says_so(api, provider, conn,
     answer = api.post(f"{alert}/comments", json={"text": "x"}, headers=sent)
     assert answer.status_code == 201, answer.text
     assert conn.execute("SELECT actor FROM audit").fetchall() == [("oidc:ann",)]
-    assert api.post("/v1/models/rollback", json={}, headers=sent).status_code == 403
+    assert api.post("/v1/promotions/rollback", json={}, headers=sent).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.api.rows import at, put_dead_letter, put_score
+from tidegate import metrics
 
 
 @pytest.fixture
 def opened(page, client, conn):
+    metrics.CONSUMER_LAG.clear()  # what other tests of this process read from Kafka
     for n in range(48):
         decision = ("approve", "approve", "review", "decline")[n % 4]
         put_score(

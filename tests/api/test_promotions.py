@@ -10,7 +10,7 @@ from tests.api.keys import ADMIN
 from tests.api.rows import put_model, put_promotion
 
 JSON = {"content-type": "application/json"}
-BACK = "/v1/models/rollback"
+BACK = "/v1/promotions/rollback"
 
 
 def path(name):

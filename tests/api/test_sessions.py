@@ -279,7 +279,7 @@ def test_where_authentication_is_off_everybody_is_an_admin_on_this_machine(serve
     # Another site's page, or its name on this machine's address.
     assert api.get("/v1/alerts", headers={"host": "evil.example"}).status_code == 403
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):
-        answer = api.post("/v1/models/rollback", json={}, headers=headers)
+        answer = api.post("/v1/promotions/rollback", json={}, headers=headers)
         assert answer.status_code == 403
 
 
