@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from bench import (
+    alert_list,
     columnstore,
     drift,
     evaluate,
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "kafka": kafka.bench,
     "intake": intake.bench,
     "streams": streams.bench,
+    "alert_list": alert_list.bench,
     "storage": storage.bench,
     "columnstore": columnstore.bench,
     "drift": drift.bench,

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import LiteralString, TypeVar
 
 import psycopg
 
@@ -25,12 +25,24 @@ T = TypeVar("T")
 
 
 class Link:
-    """One thread's connection, made anew after every failure."""
+    """One thread's connection, made anew after every failure.
 
-    def __init__(self, url: str, name: str, closed: threading.Event) -> None:
+    listen: the statement that lets a session be told of what `wait` waits for; whatever was told of
+    before it is seen by the next job.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        closed: threading.Event,
+        *,
+        listen: LiteralString | None = None,
+    ) -> None:
         self._url = url
         self._name = name
         self._closed = closed
+        self._listen = listen
         self._conn: Conn | None = None
         self._away_since: float | None = None
 
@@ -47,10 +59,9 @@ class Link:
         pause = _FIRST_PAUSE
         while True:
             try:
-                if self._conn is None:
-                    self._conn = connection.connect(self._url, application_name=self._name)
-                with self._conn.transaction():
-                    done = job(self._conn)
+                conn = self._connect() if self._conn is None else self._conn
+                with conn.transaction():
+                    done = job(conn)
                 self._away_since = None
                 return done
             except _PASSING as error:
@@ -66,8 +77,7 @@ class Link:
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def wait(self, seconds: float) -> None:
-        """Waits for so long, or until the database tells of something that a job made the
-        connection's session listen to."""
+        """Waits for so long, or until the database tells of what is listened to."""
         if self._conn is None:
             self._closed.wait(seconds)
             return
@@ -76,6 +86,13 @@ class Link:
                 pass
         except _PASSING:
             self.close()  # the next job finds out what is the matter
+
+    def _connect(self) -> Conn:
+        conn = self._conn = connection.connect(self._url, application_name=self._name)
+        if self._listen is not None:
+            with conn.transaction():
+                conn.execute(self._listen)
+        return conn
 
     def close(self) -> None:
         """Closes the connection, if there is one."""

@@ -26,7 +26,7 @@ class Waiting:
 
     def __init__(self, url: str) -> None:
         self._closed = threading.Event()
-        self._link = Link(url, "tidegate-waiting", self._closed)
+        self._link = Link(url, "tidegate-waiting", self._closed, listen=decided.LISTEN)
         self._changed = threading.Condition()
         self._waiting: dict[Place, list[OnDecided]] = {}
         self._thread = threading.Thread(target=self._run, name="tidegate-waiting", daemon=True)
@@ -79,7 +79,6 @@ class Waiting:
             self._link.wait(_PATIENCE)
 
     def _look(self, conn: Conn, places: list[Place]) -> None:
-        decided.listen(conn)
         for place, decision in decided.get(conn, places).items():
             with self._changed:
                 told = self._waiting.pop(place, [])

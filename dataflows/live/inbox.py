@@ -66,7 +66,7 @@ class InboxReader:
         self._history = history
         self._slot = slot
         self._closed = threading.Event()
-        self._link = Link(url, "tidegate-inbox", self._closed)
+        self._link = Link(url, "tidegate-inbox", self._closed, listen=inbox.LISTEN)
         self._lock = threading.Lock()
         self._halves: dict[Kind, _Half] = {}
         self._noted: dict[inbox.Kind, int] = {}  # to be noted as read
@@ -152,7 +152,6 @@ class InboxReader:
 
     def _look(self, conn: Conn) -> bool:
         """Reads what is new of both kinds; says whether there is more than was read."""
-        inbox.listen(conn)
         self._note(conn)
         more = False
         for kind, half in self._halves.items():

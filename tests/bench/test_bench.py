@@ -21,7 +21,14 @@ from tests.timescale import pglite
 from tidegate.schema import HOUR, Ints
 
 # How many figures each has, at least.
-CHEAP = {"learn_predict": 6, "features": 6, "trigger": 4, "storage": 6, "streams": 6}
+CHEAP = {
+    "learn_predict": 6,
+    "features": 6,
+    "trigger": 4,
+    "storage": 6,
+    "streams": 6,
+    "alert_list": 12,
+}
 
 
 @pytest.fixture(scope="module")

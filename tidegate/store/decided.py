@@ -41,8 +41,3 @@ def get(conn: Conn, places: Collection[Place]) -> dict[Place, StoredDecision]:
 def tell(conn: Conn) -> None:
     """Tells those who listen, once the transaction commits."""
     conn.execute(TELL)
-
-
-def listen(conn: Conn) -> None:
-    """Lets the connection's session be told of new decisions, from the commit on."""
-    conn.execute(LISTEN)

@@ -138,11 +138,6 @@ def put_labels(conn: Conn, ids: Sequence[str], messages: Sequence[str]) -> None:
     conn.execute(TELL)
 
 
-def listen(conn: Conn) -> None:
-    """Lets the connection's session be told of new messages, from the commit on."""
-    conn.execute(LISTEN)
-
-
 def read(conn: Conn, kind: Kind, first: int, limit: int) -> list[Waiting]:
     """At most `limit` messages of a kind from this number on, in their order."""
     with conn.cursor(binary=True) as cursor:
