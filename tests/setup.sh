@@ -31,6 +31,11 @@ fi
 
 # PostgreSQL with TimescaleDB from Debian 13, in a folder, for the tests with a true server of it.
 trixie=tests/timescale/trixie
+remove_part() { # one that was interrupted has the machine's own /proc in it
+    awk -v part="$PWD/$trixie.part/" 'index($2, part) == 1 { print $2 }' /proc/mounts | sort -r |
+        while read -r place; do umount "$place"; done
+    rm -rf --one-file-system $trixie.part
+}
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "setup-tests: no TimescaleDB server: the tests with one need root on Debian or Ubuntu, or TIDEGATE_TEST_TIMESCALE_URL" >&2
 elif [ ! -d $trixie ]; then
@@ -46,7 +51,7 @@ elif [ ! -d $trixie ]; then
             awk '$1 == "Packages" && $2 ~ "/debian/?$" { print $2; exit }')
     fi
     echo "setup-tests: fetching PostgreSQL with TimescaleDB from Debian 13"
-    rm -rf $trixie.part
+    remove_part
     # shellcheck disable=SC2086 # no mirror is no argument
     if debootstrap --variant=minbase --include=postgresql-17,postgresql-17-timescaledb \
         trixie $trixie.part $mirror >$trixie.log 2>&1; then
@@ -54,7 +59,7 @@ elif [ ! -d $trixie ]; then
         mv $trixie.part $trixie
     else
         echo "setup-tests: no TimescaleDB server: debootstrap failed: $(tail -n 3 $trixie.log)" >&2
-        rm -rf $trixie.part
+        remove_part
     fi
 fi
 
