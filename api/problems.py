@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
+READ_ONLY = "the database role of the API may only read"
 
 
 class Failed(HTTPException):
@@ -137,7 +138,7 @@ def _away(ex: Exception) -> JSONResponse:
 
 
 async def _forbidden(request: Request, ex: Exception) -> JSONResponse:
-    return reply(kinds.READ_ONLY)
+    return reply(kinds.READ_ONLY, READ_ONLY)
 
 
 def of_database(ex: psycopg.Error) -> JSONResponse:

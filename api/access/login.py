@@ -19,7 +19,7 @@ from api.access.callers import Caller, too_many
 from api.access.credentials import Credentials
 from api.access.limits import Buckets, address_of
 from api.context import Context, Ctx
-from api.problems import Failed
+from api.problems import READ_ONLY, Failed
 from tidegate import keys
 from tidegate.store import sessions
 
@@ -82,7 +82,7 @@ async def log_in(request: Request, context: Ctx) -> Response:
     except (psycopg.OperationalError, psycopg.InterfaceError):
         return _page(wanted, Failed(kinds.UNAVAILABLE, "the database does not answer"))
     except psycopg.errors.InsufficientPrivilege:
-        return _page(wanted, Failed(kinds.READ_ONLY, kinds.READ_ONLY.title))
+        return _page(wanted, Failed(kinds.READ_ONLY, READ_ONLY))
     if old is not None:
         login.who.forget(old)
     answer = RedirectResponse(wanted, 303)

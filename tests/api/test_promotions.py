@@ -70,9 +70,11 @@ def test_a_rollback_goes_back_and_says_what_it_undoes(client, running):
     assert_problem(client.post(BACK, json={}), 409, "no promotion to take back")
 
 
-def test_the_body_may_be_left_out_but_not_its_declaration(client, running):
-    assert client.post(path("quick"), headers=JSON).json()["reason"] == ""
-    assert client.post(BACK, headers=JSON).status_code == 200
+def test_the_body_may_be_empty_but_not_left_out_and_is_declared(client, running):
+    assert client.post(path("quick"), json={}).json()["reason"] == ""
+    assert client.post(BACK, json={}).status_code == 200
+    for address in (path("quick"), BACK):
+        assert_problem(client.post(address, headers=JSON), 422, "body")
     for headers in ({}, {"content-type": "application/x-www-form-urlencoded"}):
         for address in (path("quick"), BACK):
             assert_problem(client.post(address, headers=headers), 415, "application/json")
