@@ -8,11 +8,10 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from api import kinds, problems
+from api import kinds, problems, templating
 from api.access import policy
 from api.access.guard import Who
 from api.access.policy import Open
@@ -68,13 +67,14 @@ def _explain(name: str) -> HTMLResponse:
     kind = kinds.KINDS.get(name)
     if kind is None:
         raise problems.missing("kind of problem")
-    text = _TEMPLATES.get_template("problem.html").render(kind=kind)
+    text = templating.render("problem.html", title=kind.title, sheets=("login",), kind=kind)
     return HTMLResponse(text, headers={"Cache-Control": "public, max-age=3600"})
 
 
 @cache
 def _text(place: Place, offers: str) -> str:
-    return _TEMPLATES.get_template(f"{place.name}.html").render(
+    return templating.render(
+        f"{place.name}.html",
         title=place.title,
         place=place.within,
         places=NAVIGATION,
@@ -82,14 +82,6 @@ def _text(place: Place, offers: str) -> str:
         sheets=place.sheets,
         offers=offers,
     )
-
-
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(HERE / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    keep_trailing_newline=True,
-)
 
 
 class _Static(StaticFiles):

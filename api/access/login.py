@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from html import escape
-from pathlib import Path
-from string import Template
 from urllib.parse import parse_qs
 
 import psycopg
@@ -13,7 +10,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api import kinds
+from api import kinds, templating
 from api.access import cookies
 from api.access.callers import Caller, too_many
 from api.access.credentials import Credentials
@@ -30,9 +27,6 @@ LARGEST = 4_096  # bytes of the form
 ATTEMPTS, ATTEMPT_SECONDS = 5, 10.0
 FORM = "application/x-www-form-urlencoded"
 
-_TEMPLATE = Template(
-    (Path(__file__).parents[1] / "templates" / "login.html").read_text(encoding="utf-8")
-)
 # A path of this site: browsers take `//host` and `/\host` for another one.
 _HERE = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 
@@ -122,8 +116,8 @@ def _wanted(path: str) -> str:
 def _page(wanted: str, refused: Failed | None = None) -> HTMLResponse:
     # What came with the form is not repeated but for the path, and that is checked.
     message = "" if refused is None else refused.detail[0].upper() + refused.detail[1:] + "."
-    content = _TEMPLATE.substitute(
-        next=escape(wanted), message=escape(message), hidden="" if message else "hidden"
+    content = templating.render(
+        "login.html", title="Sign in", sheets=("login",), next=wanted, message=message
     )
     if refused is None:
         return HTMLResponse(content)
