@@ -198,7 +198,7 @@ class ModelParameters(Paged):
     points: int = Field(500, ge=2, le=2000, description="values of each series at most")
 
 
-def json_only(request: Request) -> None:
+async def json_only(request: Request) -> None:
     """Refuses a body that is not declared as JSON; for every route that changes anything.
 
     A page of another site can send a form, or text, to a browser's own machine without asking;

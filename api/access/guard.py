@@ -102,7 +102,7 @@ class Guard:
             raise too_many(wait)
 
 
-def check(request: Request) -> None:
+async def check(request: Request) -> None:
     """For every route: refuses one that is another than the one that was looked up. So a route that
     the guard does not see, however it came to be there, is closed."""
     path = getattr(request.scope.get("route"), "path", None)
@@ -110,7 +110,7 @@ def check(request: Request) -> None:
         raise Failed(kinds.FORBIDDEN, "nobody may call this")
 
 
-def caller_of(request: Request) -> Caller:
+async def caller_of(request: Request) -> Caller:
     """Who calls. To be asked where the policy lets in just those who are known."""
     caller = request.scope.get(CALLER)
     if not isinstance(caller, Caller):
@@ -121,7 +121,7 @@ def caller_of(request: Request) -> Caller:
 Who = Annotated[Caller, Depends(caller_of)]
 
 
-def _actor(caller: Who) -> str:
+async def _actor(caller: Who) -> str:
     return caller.actor
 
 

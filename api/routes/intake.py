@@ -35,7 +35,7 @@ from tidegate.store.decided import Place
 from tidegate.store.queries import StoredDecision
 
 
-def _takes(context: Ctx) -> None:
+async def _takes(context: Ctx) -> None:
     if not context.takes:
         detail = "this is a demo of payments of its own: `tidegate run` takes others"
         raise problems.Failed(kinds.SWITCHED_OFF, detail)
