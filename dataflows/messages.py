@@ -118,17 +118,27 @@ class CardWork:
 
 
 @dataclass(frozen=True, slots=True)
-class TerminalWork:
-    """A terminal shard's part of a step, from one card shard: rows with the features of their
-    cards. What else the sink is to know of them goes along."""
+class Observed(Columns):
+    """Payments with their features: those of their cards, then those of their terminals too.
+    `position` is a row's place in the step."""
 
-    number: int
-    now: int
-    received: float
     batch: Batch
     position: Ints
     features: Features
     envelope: Envelope | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalWork:
+    """A terminal shard's part of a step, from one card shard. What else the sink is to know of
+    its rows goes along.
+
+    rows: None without any. A fresh step has few rows for all pairs of shards, so most have none."""
+
+    number: int
+    now: int
+    received: float
+    rows: Observed | None = None
     refused: DeadLetters | None = None
     repeated: Repeated | None = None
 
@@ -162,14 +172,13 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Scorable:
-    """A terminal shard's rows of a step with all their features, in the order of the stream."""
+    """A terminal shard's rows of a step with all their features, in the order of the stream; None
+    without any."""
 
     number: int
     now: int
     received: float
-    batch: Batch
-    features: Features
-    envelope: Envelope | None = None
+    rows: Observed | None = None
     refused: DeadLetters | None = None
     repeated: Repeated | None = None
 

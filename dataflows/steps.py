@@ -17,13 +17,14 @@ from dataflows.keys import shards_of
 from dataflows.lockstep import Lockstep
 from dataflows.messages import (
     CardWork,
+    Envelope,
+    Observed,
     Outcome,
     Release,
     Repeated,
     Scorable,
     TerminalNews,
     TerminalWork,
-    joined,
 )
 from dataflows.reused import reused
 from models.cards import CardProfiles
@@ -97,26 +98,37 @@ class CardStep(Remembering[CardWork, tuple[int, TerminalWork]]):
             fresh = np.flatnonzero(outcome == NEW)
             batch, position = batch.take(fresh), position[fresh]
             envelope = None if envelope is None else envelope.take(fresh)
+        parts = self._observed(batch, position, envelope)
+        repeated = [None] * self._shards if again is None else self._repeated(work, again)
+        return [
+            (
+                shard,
+                TerminalWork(
+                    work.number,
+                    work.now,
+                    work.received,
+                    parts[shard],
+                    refused if shard == 0 else None,
+                    repeated[shard],
+                ),
+            )
+            for shard in range(self._shards)
+        ]
+
+    def _observed(
+        self, batch: Batch, position: Ints, envelope: Envelope | None
+    ) -> list[Observed | None]:
+        """Rows with their features, by terminal shard."""
+        parts: list[Observed | None] = [None] * self._shards
+        if not len(batch):
+            return parts
         features = empty(len(batch))
         features[:, CARD_COLUMNS] = self._profiles.observe(batch, hundredths(batch))
+        rows = Observed(batch, position, features, envelope)
         owner = shards_of(batch.terminal_id, self._shards)
-        repeated = [None] * self._shards if again is None else self._repeated(work, again)
-        sent = []
-        for shard in range(self._shards):
-            rows = np.flatnonzero(owner == shard)
-            piece = TerminalWork(
-                work.number,
-                work.now,
-                work.received,
-                batch.take(rows),
-                position[rows],
-                features[rows],
-                None if envelope is None else envelope.take(rows),
-                refused if shard == 0 else None,
-                repeated[shard],
-            )
-            sent.append((shard, piece))
-        return sent
+        for shard in set(owner.tolist()):
+            parts[shard] = rows.take(owner == shard)
+        return parts
 
     def _repeated(self, work: CardWork, rows: Ints) -> list[Repeated | None]:
         """Repeats by terminal shard: one has its first occurrence's terminal, and so comes to the
@@ -163,24 +175,29 @@ class TerminalStep(Remembering[TerminalWork | TerminalNews, Scorable]):
         for part in parts:
             if isinstance(part, TerminalNews):
                 self._profiles.learn(part.examples)
-        # Back into the order of the stream, whichever card shard came first.
-        order = np.argsort(np.concatenate([part.position for part in work]), kind="stable")
-        batch = Batch.concat([part.batch for part in work]).take(order)
-        features = np.concatenate([part.features for part in work])[order]
-        features[:, TERMINAL_COLUMNS] = self._profiles.observe(batch, hundredths(batch))
-        envelope = joined([part.envelope for part in work])
+        rows = self._observed([part.rows for part in work if part.rows is not None])
         refused = [part.refused for part in work if part.refused is not None]
         repeated = [part.repeated for part in work if part.repeated is not None]
         return Scorable(
             work[0].number,
             work[0].now,
             work[0].received,
-            batch,
-            features,
-            None if envelope is None else envelope.take(order),
+            rows,
             DeadLetters.concat(refused) if refused else None,
             Repeated.concat(repeated) if repeated else None,
         )
+
+    def _observed(self, parts: list[Observed]) -> Observed | None:
+        """The rows with all their features, in the order of the stream, whichever card shard came
+        first."""
+        if not parts:
+            return None
+        rows = Observed.concat(parts)
+        if len(parts) > 1:
+            rows = rows.take(np.argsort(rows.position, kind="stable"))
+        batch = rows.batch
+        rows.features[:, TERMINAL_COLUMNS] = self._profiles.observe(batch, hundredths(batch))
+        return rows
 
     def dump(self) -> bytes:
         """Profiles and the next step's number."""
@@ -208,26 +225,27 @@ class ScoreStep(Remembering[Scorable | Release, Outcome]):
 
     def _step(self, parts: list[Scorable | Release]) -> Outcome:
         version: ModelVersion | None = None
-        rows: Scorable | None = None
+        given: Scorable | None = None
         for part in parts:
             if isinstance(part, Release):
                 version = part.version
             else:
-                rows = part
+                given = part
         if version is not None:
             self._model = Published.load(version.content)
-        assert rows is not None
+        assert given is not None
+        rows = given.rows
         return Outcome(
-            rows.number,
-            rows.received,
-            self._decide(rows) if len(rows.batch) else None,
-            rows.envelope,
+            given.number,
+            given.received,
+            None if rows is None else self._decide(rows, given.now),
+            None if rows is None else rows.envelope,
             version,
-            dead=rows.refused,
-            repeated=rows.repeated,
+            dead=given.refused,
+            repeated=given.repeated,
         )
 
-    def _decide(self, rows: Scorable) -> Decisions:
+    def _decide(self, rows: Observed, now: int) -> Decisions:
         model = self._model
         assert model is not None  # the first step comes with a version
         picked = model.layout.indices(rows.features[:, model.columns])
@@ -248,7 +266,7 @@ class ScoreStep(Remembering[Scorable | Release, Outcome]):
             self._policy.propensity(log_odds),
             reasons,
             int(time.time() * SECOND),
-            rows.now,
+            now,
             model.version,
             self._policy.version,
         )

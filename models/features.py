@@ -90,11 +90,10 @@ def columns_of(names: Iterable[str]) -> Ints:
 def hundredths(batch: Batch) -> Ints:
     """Amounts in hundredths of the major unit, so that 5,000 yen and 50.00 euro weigh alike in
     magnitude per unit. Digits below a hundredth (KWD has three) are cut off."""
-    codes, which = np.unique(batch.currency.astype(str), return_inverse=True)
-    digits = np.array([exponent(code) for code in codes.tolist()], np.int64)
-    if (digits == 2).all():
+    digits = {code: exponent(code) for code in set(batch.currency.tolist())}
+    if all(count == 2 for count in digits.values()):
         return batch.amount_minor
-    shift = digits[which] - 2
+    shift = np.array([digits[code] for code in batch.currency.tolist()], np.int64) - 2
     up, down = 10 ** np.maximum(-shift, 0), 10 ** np.maximum(shift, 0)
     result: Ints = batch.amount_minor * up // down
     return result

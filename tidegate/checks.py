@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from tidegate import attributes, content, redaction, times
 from tidegate.attributes import Attributes
-from tidegate.columns import Faults, TextColumn, as_mask
+from tidegate.columns import Faults, TextColumn, as_mask, byte_lengths
 from tidegate.currencies import EXPONENTS
 from tidegate.schema import (
     OPTIONAL_FIELDS,
@@ -232,10 +232,14 @@ def _text(name: str, column: TextColumn, faults: Faults) -> TextColumn:
         refuse(as_mask(unfit), Reason.OUT_OF_RANGE, detail, show=True)
     else:
         most = ID_CHARACTERS if name == "transaction_id" else TEXT_CHARACTERS
-        lengths = pc.utf8_length(values)
-        refuse(as_mask(pc.less(lengths, 1)), Reason.OUT_OF_RANGE, "empty")
-        too_long = as_mask(pc.greater(lengths, most))
-        refuse(too_long, Reason.OUT_OF_RANGE, f"longer than {most} characters")
+        lengths = byte_lengths(values)
+        empty = lengths == 0
+        if values.null_count:
+            empty &= as_mask(values.is_valid())
+        refuse(empty, Reason.OUT_OF_RANGE, "empty")
+        if lengths.max(initial=0) > most:  # of bytes, so perhaps of characters
+            too_long = as_mask(pc.greater(pc.utf8_length(values), most))
+            refuse(too_long, Reason.OUT_OF_RANGE, f"longer than {most} characters")
         refuse(_with_control(values), Reason.OUT_OF_RANGE, "holds a control character", show=True)
     if name in FREE_TEXTS:
         found = redaction.card_numbers(values, issued=name in OWN_NUMBERS)

@@ -66,6 +66,20 @@ def as_mask(found: pa.BooleanArray) -> Bools:
     return mask
 
 
+def byte_lengths(values: pa.StringArray) -> Ints:
+    """How many bytes each text has, 0 for null. In a small batch, a tenth of what a call of Arrow's
+    functions takes."""
+    _, offsets, _ = values.buffers()
+    if offsets is None:
+        return np.zeros(len(values), np.int64)
+    begin, end = values.offset, values.offset + len(values) + 1
+    ends = np.frombuffer(offsets, np.int32)[begin:end].astype(np.int64)
+    lengths: Ints = ends[1:] - ends[:-1]
+    if values.null_count:  # a null may own bytes
+        lengths[as_mask(values.is_null())] = 0
+    return lengths
+
+
 @dataclass(frozen=True, slots=True)
 class TextColumn:
     """A column of text, null where a row has none.

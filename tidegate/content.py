@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate.columns import as_mask
+from tidegate.columns import as_mask, byte_lengths
 from tidegate.schema import Bools, Hashes, Ints
 
 _WORD = 8  # bytes
@@ -47,7 +47,7 @@ def salt(field: str) -> np.uint64:
 def of_texts(field: str, values: pa.StringArray) -> Hashes:
     """A hash for each text, 0 for null."""
     hashes = np.empty(len(values), dtype=np.uint64)
-    longest = pc.max(pc.binary_length(values)).as_py() or 0
+    longest = int(byte_lengths(values).max(initial=0))
     least, most = _BLOCK_ROWS
     step = min(max(_BLOCK_BYTES // (longest + 1), least), most)
     for start in range(0, len(values), step):
@@ -64,7 +64,7 @@ def _hash_block(block: pa.StringArray) -> Hashes:
     # the words beyond a text's own end leave its hash alone.
     if block.null_count:
         block = pc.fill_null(block, "")  # a null may still own bytes
-    lengths = np.asarray(pc.binary_length(block)).astype(np.int64)
+    lengths = byte_lengths(block)
     width = max(1, -(-int(lengths.max()) // _WORD))
     padded = np.zeros((len(block), width * _WORD), dtype=np.uint8)
     _, offsets, data = block.buffers()

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate.columns import as_mask
+from tidegate.columns import as_mask, byte_lengths
 from tidegate.schema import Bools
 
 PAYLOAD_CHARACTERS = 4096  # of a dead letter's payload
@@ -81,12 +81,14 @@ def card_numbers(values: pa.StringArray, *, issued: bool = False) -> Bools:
 
 def _card_numbers(values: pa.StringArray) -> Bools:
     found = np.zeros(len(values), dtype=np.bool_)
-    long_enough = pc.greater_equal(pc.binary_length(values), SHORTEST)
-    rows = np.flatnonzero(as_mask(long_enough))
+    rows = np.flatnonzero(byte_lengths(values) >= SHORTEST)
     if len(rows) == 0:
         return found
+    if len(rows) < _FEW:
+        found[rows] = [is_card_number(values[row].as_py()) for row in rows.tolist()]
+        return found
     candidates = values if len(rows) == len(values) else values.take(pa.array(rows))
-    if len(rows) < _FEW or not pc.all(pc.string_is_ascii(candidates)).as_py():
+    if not pc.all(pc.string_is_ascii(candidates)).as_py():
         # Python's pattern knows the digits of all scripts, as int() does.
         found[rows] = [is_card_number(text) for text in candidates.to_pylist()]
         return found

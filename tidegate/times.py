@@ -82,7 +82,8 @@ def parse_column(values: pa.StringArray, *, naive_is_utc: bool = False) -> Times
             micros[bad] = 0
             one_by_one = np.flatnonzero(~as_mask(common))
     if len(one_by_one):
-        texts = values.take(pa.array(one_by_one)).to_pylist()
+        those = values if len(one_by_one) == rows else values.take(pa.array(one_by_one))
+        texts = those.to_pylist()
         for row, text in zip(one_by_one.tolist(), texts, strict=True):
             at = None if text is None else parse(text, naive_is_utc=naive_is_utc)
             if at is Reason.TIME_WITHOUT_OFFSET:
