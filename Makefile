@@ -54,7 +54,7 @@ requirements: setup ## pin the newest allowed versions again, with hashes
 
 clean: ## remove .venv, caches and built files; .tidegate, the demo's data, stays
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/kafka/target tests/timescale/node_modules
+	rm -rf tests/kafka/target tests/timescale/node_modules tests/helm/bin
 	rm -rf --one-file-system tests/timescale/trixie tests/timescale/trixie.part # /proc may be mounted there
 	find $(CODE) tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -92,3 +92,33 @@ if can_kafka; then
 else
     echo "setup-tests: no Java 17 with Maven: the tests with a Kafka broker need them (as root: apt-get install openjdk-17-jre-headless maven)" >&2
 fi
+
+# Helm and Prometheus' own checker of rules, for the tests of the chart. One that is installed goes first.
+tools=tests/helm/bin
+helm_release=v3.19.5
+if ! command -v helm >/dev/null 2>&1 && [ ! -x $tools/helm ]; then
+    PATH=$PATH:/usr/local/go/bin
+    if command -v go >/dev/null 2>&1; then
+        echo "setup-tests: building Helm $helm_release with Go"
+        GOBIN=$PWD/$tools go install helm.sh/helm/v3/cmd/helm@$helm_release ||
+            echo "setup-tests: no Helm: the tests of the chart need it" >&2
+    else
+        echo "setup-tests: no Helm, and no Go to build it with: the tests of the chart need it" >&2
+    fi
+fi
+if ! command -v promtool >/dev/null 2>&1 && [ ! -x $tools/promtool ]; then
+    # Out of Debian's package: installed, it would start a server.
+    if [ "$(id -u)" = 0 ] && command -v dpkg-deb >/dev/null 2>&1; then
+        fetched=$(mktemp -d)
+        apt-get -qq update
+        if (cd "$fetched" && apt-get -qq download prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb .); then
+            mkdir -p $tools
+            mv "$fetched/usr/bin/promtool" $tools/
+        else
+            echo "setup-tests: no promtool: the tests of the alerting rules need it" >&2
+        fi
+        rm -rf "$fetched"
+    else
+        echo "setup-tests: no promtool: the tests of the alerting rules need it (on Debian: apt-get install prometheus)" >&2
+    fi
+fi

@@ -7,6 +7,8 @@ data: an id as a label would make a time series of every card.
 
 from __future__ import annotations
 
+from math import nan
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -77,9 +79,10 @@ CONSUMER_LAG = Gauge(
 )
 KAFKA_REACHABLE = Gauge(
     "tidegate_kafka_reachable",
-    "1 when a Kafka broker answered last time, else 0.",
+    "1 when a Kafka broker answered last time, else 0; NaN where nobody asks one.",
     registry=REGISTRY,
 )
+KAFKA_REACHABLE.set(nan)
 KAFKA_SKIPPED = Counter(
     "tidegate_kafka_skipped_messages_total",
     "Messages that the broker had deleted before they were read.",
