@@ -48,7 +48,7 @@ def resources(request: pytest.FixtureRequest, helm: str) -> list[Resource]:
 def pods(resources: Sequence[Resource]) -> Iterator[tuple[str, Resource]]:
     """The specification of every pod that the resources lead to."""
     for resource in resources:
-        spec = resource["spec"]
+        spec = resource.get("spec", {})
         name = f"{resource['kind']} {resource['metadata']['name']}"
         if resource["kind"] == "Pod":
             yield name, spec
@@ -151,7 +151,7 @@ def test_all_pods_are_closed_to_what_is_not_listed(resources: list[Resource]) ->
     assert all("ports" in rule for rule in policy["spec"]["egress"])
     chosen = policy["spec"]["podSelector"]["matchLabels"]
     for resource in resources:
-        spec = resource["spec"]
+        spec = resource.get("spec", {})
         template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
         if template is not None:
             assert chosen.items() <= template["metadata"]["labels"].items()

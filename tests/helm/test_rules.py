@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tidegate.metrics import REGISTRY
+from tests.helm.exposed import SERIES, asked
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "helm" / "tidegate" / "rules.yaml"
 SEEN = Path(__file__).with_name("rules_test.yaml")
 OPERATIONS = ROOT / "docs" / "operations"
-_ENDS = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
-_METRIC = re.compile(r"\btidegate_\w+")
 
 ALERTS: list[dict[str, Any]] = [
     rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
@@ -51,12 +49,8 @@ def test_each_was_seen_to_fire() -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_every_metric_asked_for_is_one_that_there_is(alert: dict[str, Any]) -> None:
-    known = {
-        family.name + end for family in REGISTRY.collect() for end in _ENDS.get(family.type, ("",))
-    }
-    asked = set(_METRIC.findall(alert["expr"]))
-    assert asked
-    assert asked <= known
+    assert asked(alert["expr"])
+    assert asked(alert["expr"]) <= SERIES
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
