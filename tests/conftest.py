@@ -4,7 +4,7 @@
 server of that URL (its user must be allowed to create databases) is used instead.
 `timescale_database` is one with hypertables on a true server, of the Apache edition unless another
 is given; `timescale` is an empty one with the community edition at hand, in PGlite, for the tests
-of its own SQL. Kafka's fixtures are in tests/kafka/fixtures.py.
+of its own SQL. Kafka's fixtures are in tests/kafka/fixtures.py, Helm's in tests/helm/fixtures.py.
 
 A test whose part is not installed skips and says what to install; with TIDEGATE_REQUIRE=all, as in
 CI, it fails.
@@ -28,7 +28,7 @@ from tests.timescale import debian, pglite
 from tidegate import embedded
 from tidegate.store import connection
 
-pytest_plugins = ["tests.kafka.fixtures"]
+pytest_plugins = ["tests.helm.fixtures", "tests.kafka.fixtures"]
 
 TIMESCALE_URL = "TIDEGATE_TEST_TIMESCALE_URL"
 

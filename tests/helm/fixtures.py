@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
-
 _TOOLS = Path(__file__).parent / "bin"
 
 
@@ -27,4 +25,6 @@ def _tool(name: str) -> str:
         return found
     if (built := _TOOLS / name).is_file():
         return str(built)
+    from tests.conftest import missing  # it imports this module
+
     missing(f"no {name}: run `make setup-tests`, or install it")
