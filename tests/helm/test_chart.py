@@ -165,6 +165,19 @@ def test_the_schema_is_there_before_what_needs_it(resources: list[Resource]) -> 
         assert [first["args"] for first in pod["initContainers"]] == [["migrate", "--check"]]
 
 
+def test_the_job_that_migrates_may_reach_the_database_before_the_rest_is_there(
+    resources: list[Resource],
+) -> None:
+    job, policy = one(resources, "Job", "migrate"), one(resources, "NetworkPolicy", "migrate")
+    hooks = [resource["metadata"]["annotations"]["helm.sh/hook"] for resource in (job, policy)]
+    assert hooks[0] == hooks[1]
+    assert int(policy["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0  # before the job
+    chosen = policy["spec"]["podSelector"]["matchLabels"]
+    assert chosen.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    (rule,) = policy["spec"]["egress"]
+    assert {port["port"] for port in rule["ports"]} == {53, 5432}
+
+
 def test_the_flow_keeps_its_state_and_has_time_for_a_last_snapshot(
     resources: list[Resource],
 ) -> None:
