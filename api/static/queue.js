@@ -32,11 +32,14 @@ export const isStill = () => paused || reading;
 export const isEmpty = () => rows.size === 0;
 export const chosen = () => alerts.get(cursor) ?? null;
 
+// A list that stands still is read once all the same: whoever pauses it wants to see it.
+const isShown = () => isStill() && loaded;
+
 export async function refresh() {
-  if (isStill()) return;
+  if (isShown()) return;
   const now = generation;
   const page = await get("/v1/alerts", { ...filters.asked(), limit: PAGE });
-  if (now !== generation || isStill()) return;
+  if (now !== generation || isShown()) return;
   page.data.forEach(update);
   const news = newOf(page.data).length;
   if (loaded && isHeld()) {

@@ -155,6 +155,19 @@ def test_every_key_has_a_button(page, address, conn):
         expect(button).to_be_enabled()
 
 
+def test_a_list_that_is_paused_before_it_came_is_shown_all_the_same(page, address, conn):
+    put_new_alert(conn, 1, card_token="card-1")
+    page.route("**/v1/alerts?*", lambda route: (page.wait_for_timeout(300), route.continue_()))
+    page.goto(address)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#rows tr")).to_have_count(1)
+    put_new_alert(conn, 2, card_token="card-2")
+    page.get_by_label("Card", exact=True).fill("card-2")
+    page.keyboard.press("Enter")
+    expect(page.locator("#rows tr")).to_contain_text("card-2")
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+
 def test_of_two_analysts_the_second_is_told_what_the_first_changed(page, browser, address, conn):
     alert_id = put_new_alert(conn, 1)
     named(page, "ann", conn)
