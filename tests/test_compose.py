@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,19 +72,11 @@ def test_everything_kept_is_in_a_volume_that_is_declared() -> None:
     assert all((ROOT / source).exists() for source in files)
 
 
-def test_prometheus_takes_its_configuration(promtool: str, tmp_path: Path) -> None:
+def test_prometheus_takes_its_configuration(checked, tmp_path: Path) -> None:
     configs = COMPOSE["configs"]
     (tmp_path / "prometheus.yml").write_text(configs["prometheus"]["content"])
     shutil.copy(ROOT / configs["rules"]["file"], tmp_path)
-    told = subprocess.run(
-        [promtool, "check", "config", "prometheus.yml"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert told.returncode == 0, told.stdout + told.stderr
+    checked(tmp_path, "check config prometheus.yml")
     asked = yaml.safe_load(configs["prometheus"]["content"])["scrape_configs"]
     targets = {t for job in asked for group in job["static_configs"] for t in group["targets"]}
     assert {target.partition(":")[0] for target in targets} == {"flow", "api"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,22 @@ def helm() -> str:
 
 
 @pytest.fixture(scope="session")
-def promtool() -> str:
-    return _tool("promtool")
+def checked() -> Callable[[Path, str], None]:
+    """Has promtool check what a folder holds: `checked(folder, "check rules rules.yaml")`."""
+    promtool = _tool("promtool")
+
+    def check(folder: Path, command: str) -> None:
+        told = subprocess.run(
+            [promtool, *command.split()],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert told.returncode == 0, told.stdout + told.stderr
+
+    return check
 
 
 def _tool(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,10 @@ ALERTS: list[dict[str, Any]] = [
 ]
 
 
-def test_each_fires_on_what_it_is_for_and_lets_the_rest_pass(promtool: str, tmp_path: Path) -> None:
+def test_each_fires_on_what_it_is_for_and_lets_the_rest_pass(checked, tmp_path: Path) -> None:
     for path in (RULES, SEEN):
         shutil.copy(path, tmp_path)
-    told = subprocess.run(
-        [promtool, "test", "rules", SEEN.name],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert told.returncode == 0, told.stdout + told.stderr
+    checked(tmp_path, f"test rules {SEEN.name}")
 
 
 def test_each_was_seen_to_fire() -> None:
