@@ -11,8 +11,9 @@ import os
 import sys
 
 from dataflows.clock import watch_clock
-from dataflows.runner import run_worker
-from dataflows.supervisor import KNOWN_FAILURE, RunFailed, tell, watch_parent
+from dataflows.processes import KNOWN_FAILURE, tell, watch_parent
+from dataflows.supervisor import RunFailed
+from dataflows.working import run_worker
 from tidegate import logs
 from tidegate.settings import Settings
 

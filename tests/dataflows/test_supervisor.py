@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dataflows.supervisor import Limits, RunFailed, supervise
+from dataflows.supervisor import Limits, OneMachine, RunFailed, supervise
 
 pytestmark = pytest.mark.usefixtures("signals")
 
@@ -50,7 +50,8 @@ class Cluster:
 
     def run(self, program: str, workers: int = 2, **options: Any) -> bool:
         command = [sys.executable, "-c", HEAD + textwrap.dedent(program)]
-        return supervise(workers, self.job, command=command, **{"limits": QUICK, **options})
+        crew = OneMachine(workers, command)
+        return supervise(crew, self.job, **{"limits": QUICK, **options})
 
     def started(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]

@@ -49,6 +49,13 @@ Currency = Annotated[
 ]
 
 
+def _an_address(given: str) -> str:
+    host, colon, port = given.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise typer.BadParameter(f"{given!r} is not HOST:PORT, as in 10.0.0.7:2101")
+    return given
+
+
 def _known_challengers(given: str) -> str:
     if given:
         from models.roster import challengers
@@ -167,6 +174,37 @@ def run(
     from tidegate.cli import scoring
 
     scoring.run(_settings(), transactions or [], labels, workers, currency)
+
+
+@app.command()
+def supervise(
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where this machine's worker can be reached by those of the others.",
+            callback=_an_address,
+        ),
+    ],
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="Offer a worker to the cluster that another machine leads."),
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option(help="What logs call this machine; default its host name.")
+    ] = None,
+) -> None:
+    """Score live payments on several machines: one leads, others join and leave as they like.
+
+    The leader is `run` with one worker: it has the recovery store. Each machine that joins brings
+    one more, up to TIDEGATE_SHARDS; all meet in TIDEGATE_DATABASE_URL. When one comes, goes or
+    dies, all go on from the last snapshot. The link between workers is not encrypted.
+    """
+    import socket
+
+    from tidegate.cli import scoring
+
+    scoring.supervise(_settings(), address, name or socket.gethostname(), joins=join)
 
 
 @app.command()

@@ -1,4 +1,5 @@
-"""`tidegate run`: the scoring flow, over files or live: from Kafka and from what HTTP brings."""
+"""`tidegate run` and `supervise`: the scoring flow, over files or live: from Kafka and from what
+HTTP brings."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from dataflows.messages import Outcome
 from dataflows.runner import Run, RunFailed
+from dataflows.runner import join as join_flow
 from dataflows.runner import run as run_flow
 from models.roster import challengers
 from tidegate.cli.counting import counted
@@ -33,7 +35,11 @@ def run(
     if workers is not None:
         settings = replace(settings, flow=replace(settings.flow, workers=workers))
     if not transactions:
-        _run_live(settings, labels)
+        if labels is not None:
+            raise RunFailed(
+                "--labels goes with --transactions: a live run is told labels as messages"
+            )
+        _run_live(settings)
         return
     with at_head(settings) as database, counted(database.url):
         given = described(settings, database.url, transactions, labels, currency)
@@ -58,23 +64,35 @@ def run(
         log.info(what, extra=facts)
 
 
-def _run_live(settings: Settings, labels: Path | None) -> None:
-    if labels is not None:
-        raise RunFailed("--labels goes with --transactions: a live run is told labels as messages")
-    from_kafka = bool(settings.kafka.brokers)
-    partitions = _found_topics(settings) if from_kafka else {}
+def supervise(settings: Settings, address: str, name: str, *, joins: bool) -> None:
+    """Leads a live cluster of several machines, or joins one, until it is told to stop."""
+    if settings.storage.database_url is None:
+        raise SettingError("TIDEGATE_DATABASE_URL", "is not set: a cluster meets in its database")
+    if not joins:
+        _run_live(settings, address)
+        return
+    with at_head(settings) as database:
+        join_flow(_live(settings, database.url), name, address)
+        log.info("stopped")
+
+
+def _run_live(settings: Settings, address: str | None = None) -> None:
     with at_head(settings) as database, counted(database.url):
-        given = described(settings, database.url, (), None)
-        if from_kafka:
-            given = replace(given, kafka=asdict(settings.kafka))
-            log.info(
-                "reads from Kafka, and what comes over HTTP, until it is stopped",
-                extra={"partitions": partitions},
-            )
-        else:
-            log.info("reads what comes over HTTP until it is stopped: no TIDEGATE_KAFKA_BROKERS")
-        run_flow(given)
+        run_flow(_live(settings, database.url), address=address)
         log.info("stopped with a last snapshot")
+
+
+def _live(settings: Settings, database_url: str) -> Run:
+    given = described(settings, database_url, (), None)
+    if not settings.kafka.brokers:
+        log.info("reads what comes over HTTP until it is stopped: no TIDEGATE_KAFKA_BROKERS")
+        return given
+    partitions = _found_topics(settings)
+    log.info(
+        "reads from Kafka, and what comes over HTTP, until it is stopped",
+        extra={"partitions": partitions},
+    )
+    return replace(given, kafka=asdict(settings.kafka))
 
 
 def _found_topics(settings: Settings) -> Mapping[str, int]:

@@ -1,0 +1,116 @@
+"""One worker process, seen from both of its ends: how it is started, told its job and heard."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+KNOWN_FAILURE = 3  # exit code of a worker that cannot go on for a reason that it told
+
+WORKER = (sys.executable, "-m", "dataflows.worker")
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+Job = dict[str, Any]
+
+
+class Process:
+    """A worker process on this machine, its job given.
+
+    command: what it runs; the first line of its standard input is its job as JSON.
+    """
+
+    def __init__(self, command: Sequence[str], job: Job) -> None:
+        self.name = f"worker {job['index']}"
+        ours, theirs = os.pipe()
+        self._reason = os.fdopen(ours)
+        try:
+            with _signals_wait():
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=2,  # Bytewax speaks of its links there, and ours is for results
+                    pass_fds=[theirs],
+                    text=True,
+                )
+        finally:
+            os.close(theirs)
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # one that is dead already will be found so
+            self._process.stdin.write(json.dumps(job | {"reason": theirs}) + "\n")
+            self._process.stdin.flush()  # and stays open: its end says that the supervisor is gone
+
+    def poll(self) -> int | None:
+        """Its exit code, or the number of the signal that ended it below 0; None while it runs."""
+        return self._process.poll()
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Tells it to end: with a last snapshot, or at once."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
+
+    def reason(self) -> str | None:
+        """What it told of a failure that a restart does not mend, once it has ended. What was told
+        counts however it ended then: killed with the others, or aborted on its way out."""
+        told = self._reason.read()
+        if not told and self._process.returncode == KNOWN_FAILURE:
+            return "a worker cannot go on; see its messages above"
+        return told or None
+
+    def close(self) -> None:
+        """Ends it if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._reason.close()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set from now on; never set outside of the main thread."""
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPPING:
+            signal.signal(number, lambda *_: stop.set())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+    return stop
+
+
+def watch_parent(lines: Any) -> None:
+    """Ends this process at once when its standard input does, that is, when the supervisor is
+    gone, however it went."""
+
+    def wait() -> None:
+        lines.read()
+        os._exit(70)
+
+    threading.Thread(target=wait, name="tidegate-parent", daemon=True).start()
+
+
+def tell(reason: str, job: Job) -> bool:
+    """Tells the supervisor why this worker fails for good; says whether it could be told."""
+    try:
+        os.write(job["reason"], reason.encode())
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """A process that is started here gets signals only once it can end well (`stop_on_signals`):
+    one that comes while it still imports would end it at once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
