@@ -19,6 +19,7 @@ from bench import (
     intake,
     kafka,
     learn_predict,
+    rescale,
     run,
     storage,
     streams,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "write": write.bench,
     "trigger": trigger.bench,
     "kafka": kafka.bench,
+    "rescale": rescale.bench,
     "intake": intake.bench,
     "streams": streams.bench,
     "alert_list": alert_list.bench,
@@ -50,8 +52,8 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "drift": drift.bench,
     "handbook": handbook.bench,
 }
-# They need data that the repository does not have, or ten gigabytes and ten minutes.
-NAMED_ONLY = ("drift", "handbook", "storage")
+# They need data that the repository does not have, or ten gigabytes or minutes.
+NAMED_ONLY = ("drift", "handbook", "rescale", "storage")
 FAILURES = (
     BrokerFailed,
     EmbeddedError,

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,7 +23,7 @@ from tidegate.settings import Topics
 
 PATIENCE = 120.0  # seconds for a command to start or to end
 PARTITIONS = 4
-_TIDEGATE = Path(sys.executable).with_name("tidegate")
+TIDEGATE = Path(sys.executable).with_name("tidegate")
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -33,6 +33,7 @@ class Service:
 
     database: str
     topics: Topics
+    env: dict[str, str] = field(repr=False)
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -59,8 +60,11 @@ class Service:
 
 
 @contextmanager
-def service(server: str, broker: Broker, topics: Topics) -> Iterator[Service]:
-    """`tidegate run` with an empty database and recovery store, and otherwise default settings."""
+def service(
+    server: str, broker: Broker, topics: Topics, command: Sequence[str] = ("run",)
+) -> Iterator[Service]:
+    """`tidegate run`, or another command, with an empty database and recovery store, and otherwise
+    default settings."""
     with (
         database.fresh(server) as url,
         tempfile.TemporaryDirectory(prefix="tidegate-bench-") as directory,
@@ -76,10 +80,10 @@ def service(server: str, broker: Broker, topics: Topics) -> Iterator[Service]:
         log = Path(directory) / "log"
         with log.open("wb") as said:
             process = subprocess.Popen(
-                [_TIDEGATE, "run"], env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+                [TIDEGATE, *command], env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said
             )
         try:
-            yield Service(url, topics, process, log)
+            yield Service(url, topics, env, process, log)
         finally:
             end(process)
 

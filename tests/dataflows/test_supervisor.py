@@ -10,14 +10,14 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dataflows.supervisor import Limits, OneMachine, RunFailed, supervise
+from dataflows.supervisor import Limits, OneMachine, RunFailed, Worker, supervise
 
 pytestmark = pytest.mark.usefixtures("signals")
 
@@ -259,3 +259,36 @@ def test_what_fails_at_restarts_counts_as_a_death_but_not_at_the_start(cluster: 
     cluster.generations = 1
     with pytest.raises(OSError, match="no space"):
         cluster.run("sys.exit(9)", failing=(OSError,))
+
+
+class Growing(OneMachine):
+    """One worker, and from its first start on two are wanted."""
+
+    def __init__(self, command: Sequence[str], started: Callable[[], int]) -> None:
+        super().__init__(1, command)
+        self._started = started
+
+    def start(self, job: dict[str, Any]) -> Sequence[Worker]:
+        if job["generation"] > 1:
+            self._number = 2
+        return super().start(job)
+
+    def differs(self) -> bool:
+        return self._started() == 1
+
+
+def test_when_others_are_to_work_all_end_well_and_those_start_without_a_pause(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = """
+    if generation == 1:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        time.sleep(60)
+    """
+    command = [sys.executable, "-c", HEAD + textwrap.dedent(program)]
+    crew = Growing(command, lambda: len(cluster.started()) if cluster.log.exists() else 0)
+    with caplog.at_level(logging.WARNING):
+        assert supervise(crew, cluster.job, limits=QUICK)
+    assert [len(w["addresses"]) for w in cluster.started()] == [0, 2, 2]
+    assert not caplog.records
+    cluster.assert_none_left()

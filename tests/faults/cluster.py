@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.faults.machines import Machine
 from tests.kafka.broker import free_ports
 from tidegate.settings import Topics
 
@@ -62,13 +63,29 @@ class Cluster:
         """Starts the command; with as many workers as last time unless told."""
         assert self._process is None
         self._workers = workers or self._workers
+        command = [str(TIDEGATE), "run", "--workers", str(self._workers)]
+        self._process = self._started(command, env)
+
+    def lead(self, machine: Machine) -> None:
+        """Starts the command as the leader of several machines, on this one."""
+        assert self._process is None
+        self._process = self._started(_supervise(machine))
+
+    def join(self, machine: Machine) -> subprocess.Popen[bytes]:
+        """Starts the command on a machine that joins, in a process group of its own."""
+        return self._started([*_supervise(machine), "--join"], apart=True)
+
+    def _started(
+        self, command: list[str], env: Mapping[str, str] | None = None, *, apart: bool = False
+    ) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(TIDEGATE), "run", "--workers", str(self._workers)],
+            return subprocess.Popen(
+                command,
                 env=os.environ | self._env | dict(env or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=apart,
             )
 
     def stop(self) -> None:
@@ -189,6 +206,12 @@ class Cluster:
             assert self.running, self.said()
             time.sleep(0.02)
         return found
+
+
+def _supervise(machine: Machine) -> list[str]:
+    return machine.command(
+        str(TIDEGATE), "supervise", "--address", f"{machine.address}:2101", "--name", machine.name
+    )
 
 
 def _command(pid: int) -> bytes:

@@ -39,6 +39,8 @@ TABLES = KEPT | {
     "api_key",
     "audit",
     "cluster",
+    "crew_member",
+    "crew_order",
     "dead_letter",
     "idempotency_key",
     "inbox",
