@@ -12,14 +12,17 @@ import pytest
 import yaml
 
 import tidegate
+from tests.helm.exposed import SERIES, asked
 from tidegate.settings import Settings
 
 CHART = Path(__file__).parents[2] / "helm" / "tidegate"
 GIVEN = sorted((CHART / "ci").glob("*-values.yaml"))
 NAMES = [path.stem.removesuffix("-values") for path in GIVEN]
 VERSIONS = ("1.29.0", "1.33.0", "1.37.0")
-# The Prometheus operator's, which Kubernetes itself has no schema of.
-CUSTOM = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
+# The Prometheus operator's and KEDA's, which Kubernetes itself has no schema of.
+CUSTOM = ("PodMonitor", "ServiceMonitor", "PrometheusRule", "ScaledObject")
+MEMBERS = "secret.name=s,members.enabled=true"
+ADDRESS = ("--address", "$(POD_IP):2101", "--name", "$(POD_NAME)")
 DATABASE = "postgresql://tidegate@database/tidegate"
 
 Resource = dict[str, Any]
@@ -203,6 +206,53 @@ def test_each_worker_has_its_port_for_metrics(helm: str) -> None:
     assert [endpoint["port"] for endpoint in scraped] == list(ports)
 
 
+def test_pods_of_members_join_the_flow_and_keep_nothing(helm: str) -> None:
+    made = rendered(helm, "--set", f"{MEMBERS},members.replicas=3")
+    leader = one(made, "StatefulSet", "flow")["spec"]["template"]["spec"]["containers"][0]
+    members = one(made, "Deployment", "member")["spec"]
+    pod = members["template"]["spec"]
+    member = pod["containers"][0]
+    assert members["replicas"] == 3
+    assert leader["args"] == ["supervise", *ADDRESS]
+    assert member["args"] == ["supervise", "--join", *ADDRESS]
+    assert leader["env"] == member["env"]  # or the leader would leave them out
+    assert all("persistentVolumeClaim" not in volume for volume in pod["volumes"])
+
+
+def test_links_between_workers_are_open_to_workers_alone(helm: str) -> None:
+    made = rendered(helm, "--set", MEMBERS)
+    opening = [
+        (policy["metadata"]["name"], rule)
+        for policy in made
+        if policy["kind"] == "NetworkPolicy"
+        for rule in policy["spec"].get("ingress", ())
+        if any(port["port"] == 2101 for port in rule["ports"])
+    ]
+    ((name, rule),) = opening
+    assert name.endswith("workers")
+    peers = [{"key": "app.kubernetes.io/component", "operator": "In", "values": ["flow", "member"]}]
+    policy = one(made, "NetworkPolicy", "workers")["spec"]
+    assert policy["podSelector"]["matchExpressions"] == peers
+    assert [source["podSelector"]["matchExpressions"] for source in rule["from"]] == [peers]
+    assert [rule["to"] for rule in policy["egress"]] == [rule["from"]]
+    for resource in rendered(helm, "--set", "secret.name=s"):
+        assert "2101" not in yaml.safe_dump(resource)
+
+
+@pytest.mark.parametrize("prometheus", ["", "http://prometheus:9090"])
+def test_members_scale_by_cpu_or_by_the_backlog(helm: str, prometheus: str) -> None:
+    scaling = "members.autoscaling.enabled=true,members.autoscaling.lag.prometheus="
+    made = rendered(helm, "--set", f"{MEMBERS},{scaling}{prometheus}")
+    assert "replicas" not in one(made, "Deployment", "member")["spec"]
+    kind = "ScaledObject" if prometheus else "HorizontalPodAutoscaler"
+    spec = one(made, kind, "member")["spec"]
+    assert spec["scaleTargetRef"]["name"] == "it-tidegate-member"
+    if prometheus:
+        (trigger,) = spec["triggers"]
+        assert asked(trigger["metadata"]["query"]) == {"tidegate_consumer_lag"}
+        assert SERIES.issuperset({"tidegate_consumer_lag"})
+
+
 def test_its_version_is_the_programs(helm: str) -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == tidegate.__version__
@@ -215,6 +265,17 @@ def test_its_version_is_the_programs(helm: str) -> None:
         ("secret.name=s,flow.worker=2", "flow"),
         ("secret.name=s,flow.shards=65", "/flow/shards"),
         ("secret.name=s,flow.workers=5,flow.shards=4", "at most as many as flow.shards"),
+        (f"{MEMBERS},flow.workers=2", "with members.enabled each pod has one worker"),
+        (f"{MEMBERS},networkPolicy.enabled=false", "members.enabled needs networkPolicy.enabled"),
+        (f"{MEMBERS},members.replicas=4", "at most one less than flow.shards, 4"),
+        (
+            f"{MEMBERS},members.autoscaling.enabled=true,members.autoscaling.maxReplicas=4",
+            "at most one less than flow.shards, 4",
+        ),
+        (
+            f"{MEMBERS},members.autoscaling.enabled=true,members.autoscaling.minReplicas=4",
+            "members.autoscaling.minReplicas is 4",
+        ),
         ("secret.name=s,settings.TIDEGATE_DATABASE_URL=postgresql://x", "TIDEGATE_DATABASE_URL"),
         ("secret.name=s,settings.LOG_LEVEL=debug", "LOG_LEVEL"),
         ("secret.name=s,kafka.brokers={kafka}", "/kafka/brokers/0"),

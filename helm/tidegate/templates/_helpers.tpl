@@ -157,3 +157,32 @@ affinity:
     - {port: {{ . }}, protocol: TCP}
     {{- end }}
 {{- end -}}
+
+{{/* What the pods of the flow are told beside. */}}
+{{- define "tidegate.flowEnv" -}}
+{{ include "tidegate.env" . }}
+- name: TIDEGATE_WORKERS
+  value: {{ .Values.flow.workers | quote }}
+- name: TIDEGATE_METRICS_PORT
+  value: "9100"
+- name: TIDEGATE_METRICS_HOST
+  value: 0.0.0.0
+{{- if .Values.members.enabled }}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+{{- end }}
+{{- end -}}
+
+{{/* Each change of the number of workers is a pause of seconds: up soon, down late. */}}
+{{- define "tidegate.slowly" -}}
+scaleUp:
+  stabilizationWindowSeconds: 60
+scaleDown:
+  stabilizationWindowSeconds: 900
+{{- end -}}
