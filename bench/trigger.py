@@ -1,8 +1,9 @@
 """Storing decisions with and without the triggers that go with it.
 
 Why: on PostgreSQL alone every statement that stores decisions also marks the minutes whose counts
-are to be made again; and every statement that raises alerts writes their events, which costs most
-where every payment is flagged. The peers are the same calls with those triggers disabled.
+are to be made again; and every statement that raises alerts writes their events, cases and
+words, which costs most where every payment is flagged. The peers are the same calls with those
+triggers disabled.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ _WITH, _WITHOUT = "decisions.write", "decisions.write, trigger disabled"
 
 _FLAGGED = "decisions.write, all flagged"
 _NO_EVENTS = "decisions.write, all flagged, no events"
+_NO_TRIGGERS = "decisions.write, all flagged, no events, cases and words"
 
-EMPTY = "TRUNCATE score, alert, alert_case, alert_event, stale_mark CASCADE"
+EMPTY = "TRUNCATE score, alert, alert_case, alert_event, alert_text, stale_mark CASCADE"
 ENABLE = "ALTER TABLE score ENABLE TRIGGER score_marks_stale"
 DISABLE = "ALTER TABLE score DISABLE TRIGGER score_marks_stale"
-EVENTS = "ALTER TABLE alert ENABLE TRIGGER alert_created_is_logged"
-NO_EVENTS = "ALTER TABLE alert DISABLE TRIGGER alert_created_is_logged"
+ALL = "ALTER TABLE alert ENABLE TRIGGER USER"
+NO_EVENTS = "ALTER TABLE alert ENABLE TRIGGER USER, DISABLE TRIGGER alert_created_is_logged"
+NONE = "ALTER TABLE alert DISABLE TRIGGER USER"
+SIZES = """
+SELECT pg_total_relation_size('alert_case'), pg_total_relation_size('alert_text')
+"""
 MARKED = "SELECT count(*) FROM stale_mark"
 
 
@@ -56,27 +62,28 @@ def bench(given: Given) -> Report:
         }
         flagged = [_flagged(part) for part in parts]
         of_events = {
-            _FLAGGED: _measured(conn, flagged, rows, EVENTS),
+            _FLAGGED: _measured(conn, flagged, rows, ALL),
             _NO_EVENTS: _measured(conn, flagged, rows, NO_EVENTS),
+            _NO_TRIGGERS: _measured(conn, flagged, rows, NONE),
         }
         measured[_WITHOUT]()  # warms up
         measured[_WITH]()
         (minutes,) = conn.execute(MARKED).fetchone() or (0,)
         found = in_turn(measured, rounds)
         of_events[_FLAGGED]()
+        case, words = conn.execute(SIZES).fetchone() or (0, 0)
         found |= in_turn(of_events, rounds)
     ours, peer = found[_WITH], found[_WITHOUT]
     figures = [
         figure(_WITH, ours, "rows a second", times(ours, peer), _WITHOUT),
         figure(_WITHOUT, peer, "rows a second"),
-        figure(
-            _FLAGGED,
-            found[_FLAGGED],
-            "rows a second",
-            times(found[_FLAGGED], found[_NO_EVENTS]),
-            _NO_EVENTS,
+        *(
+            figure(_FLAGGED, found[_FLAGGED], "rows a second", times(found[_FLAGGED], found[p]), p)
+            for p in (_NO_EVENTS, _NO_TRIGGERS)
         ),
-        figure(_NO_EVENTS, found[_NO_EVENTS], "rows a second"),
+        *(figure(name, found[name], "rows a second") for name in (_NO_EVENTS, _NO_TRIGGERS)),
+        figure("its case", [case / rows], "bytes an alert"),
+        figure("its words", [words / rows], "bytes an alert"),
     ]
     notes = [f"{rows:,} rows of {len(parts)} steps in one transaction, in {minutes:,} minutes"]
     return Report("trigger", rows, rounds, figures, notes)

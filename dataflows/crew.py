@@ -34,7 +34,8 @@ class Patience:
     """How a leader waits for others; in seconds."""
 
     settle: float = 5.0  # that those who offer stay the same before the cluster changes for them
-    silence: float = 6.0  # after which a member counts as lost
+    fresh: float = 6.0  # since the last word of a member that may be started
+    silence: float = 15.0  # after which one that works counts as lost; machines stall for seconds
     start: float = 30.0  # for a worker to be started where it was ordered
     end: float = 2.0  # for a worker to be ended where that was ordered at once
     forget: float = 60.0  # after which a silent member is taken off
@@ -67,10 +68,9 @@ class Board:
         """Orders, as soon as the database can be told."""
         self._order = wanted
 
-    def heard(self, member: Member) -> bool:
-        """Whether it was heard of lately, or could not have been."""
-        read_for = self._read_at - self._read_since
-        return member.silent < self._patience.silence or read_for < self._patience.silence
+    def heard(self, member: Member, seconds: float) -> bool:
+        """Whether it was heard of within so many seconds, or could not have been."""
+        return member.silent < seconds or self._read_at - self._read_since < seconds
 
     def close(self) -> None:
         """Tells the last order, and ends."""
@@ -144,12 +144,16 @@ class Elsewhere:
         """As of a process; `LOST` when its supervisor is gone or silent, did not start it, or does
         not say that it ended at once (it cannot write any more, and those it spoke to are gone)."""
         member = self._board.members().get(self._session)
-        if member is None or not self._board.heard(member):
+        generation = self._orders.generation
+        if member is None:
             return LOST
-        now = time.monotonic()
-        if member.generation == self._orders.generation:
-            return LOST if member.code is None and now > self._end_by else member.code
-        return None if now < min(self._start_by, self._end_by) else LOST
+        if member.generation == generation and member.code is not None:
+            return member.code
+        until = self._end_by
+        if member.generation != generation:
+            until = min(until, self._start_by)
+        heard = self._board.heard(member, self._orders.patience.silence)
+        return None if heard and time.monotonic() < until else LOST
 
     def end(self, *, at_once: bool = False) -> None:
         """Tells it, and with it all others, to end."""
@@ -223,7 +227,7 @@ class ManyMachines:
         """Who may work, those that do already first."""
         offering = []
         for member in self.board.members().values():
-            if member.leaving or not self.board.heard(member):
+            if member.leaving or not self.board.heard(member, self.patience.fresh):
                 continue
             if other := _difference(member.settings, self.settings):
                 if member.session not in self._refused:

@@ -18,7 +18,7 @@ from dataflows.supervisor import LOST, Worker
 from tidegate.store import connection, crew
 from tidegate.store.crew import END_NOW, END_WELL, RUN, Member, Order
 
-QUICK = Patience(settle=0.3, silence=4.0, start=2.0, end=0.5, forget=60.0)
+QUICK = Patience(settle=0.3, fresh=3.0, silence=4.0, start=2.0, end=0.5, forget=60.0)
 SETTINGS: dict[str, Any] = {"shards": 4, "review": 0.3}
 SLEEP = (sys.executable, "-c", "import sys; sys.stdin.read()")  # until its supervisor is gone
 
@@ -163,6 +163,15 @@ def test_one_that_is_silent_is_lost_and_does_not_work_in_the_next_life(world: Wo
     world.say(replace(a, generation=7))
     until(lambda: worker.poll() == LOST)
     assert world.start(8) == []
+
+
+def test_how_a_worker_ended_stands_however_long_ago_it_was_told(world: World) -> None:
+    a = member("a")
+    world.say(a)
+    (worker,) = world.start(7)
+    world.say(replace(a, generation=7, code=0, leaving=True))
+    time.sleep(QUICK.silence + 0.5)
+    assert worker.poll() == 0
 
 
 def test_one_that_does_not_end_at_once_when_told_is_lost(world: World) -> None:
