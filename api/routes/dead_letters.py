@@ -1,4 +1,4 @@
-"""Dead letters: listed, and replayed into Kafka."""
+"""Dead letters: listed, and replayed into Kafka or the inbox."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from api.access.guard import Actor
 from api.context import Context, Ctx
 from api.parameters import DeadLetterId, DeadLetterParameters, ReplayBody, json_only
 from api.replies import DeadLetterReply, Page, ReplayReply
+from tidegate import inbox_replay
 from tidegate.kafka import replay
-from tidegate.kafka.replay import BadCorrection, CannotReplay, Replayed
 from tidegate.kafka.single import KafkaFailed, Single
-from tidegate.settings import Kafka
+from tidegate.replays import BadCorrection, CannotReplay, Replayed
 from tidegate.store import queries
 from tidegate.store.queries import DeadLetter, DeadLetterFilter
 
@@ -51,22 +51,23 @@ def list_dead_letters(
 def replay_dead_letter(
     context: Ctx, actor: Actor, dead_letter_id: DeadLetterId, body: ReplayBody
 ) -> ReplayReply | Response:
-    """Sends the message of a dead letter to its topic again: as it was, or corrected.
+    """Sends the message of a dead letter to its topic, or puts it into the inbox that it came by,
+    again: as it was, or corrected.
 
-    202 says that Kafka has the message; what becomes of it is seen later. What is stored of a
-    message is redacted, so the original is read again from Kafka.
+    202 says that it is there; what becomes of it is seen later. What is stored of a message is
+    redacted, so the original is read again from Kafka or the inbox.
     """
     with context.pool.connection() as conn:
         letter = queries.dead_letter(conn, dead_letter_id)
     if letter is None:
         raise problems.missing("dead letter")
-    if context.kafka is None:
+    if context.kafka is None and not inbox_replay.came_by_inbox(letter):
         detail = "Kafka is not configured: set TIDEGATE_KAFKA_BROKERS"
         return problems.reply(kinds.SWITCHED_OFF, detail)
     if not context.replays.acquire(blocking=False):
         return problems.reply(kinds.BUSY, "other dead letters are being replayed")
     try:
-        done = _replay(context, context.kafka, actor, letter, body)
+        done = _replay(context, actor, letter, body)
     except BadCorrection as ex:
         field = "payload" if ex.field is None else f"payload.{ex.field}"
         fault = {"in": "body", "field": field, "detail": f"{ex.reason}: {ex.detail}"}
@@ -80,17 +81,19 @@ def replay_dead_letter(
     return ReplayReply.model_validate(done)
 
 
-def _replay(
-    context: Context, kafka: Kafka, actor: str, letter: DeadLetter, body: ReplayBody
-) -> Replayed:
+def _replay(context: Context, actor: str, letter: DeadLetter, body: ReplayBody) -> Replayed:
     # Half a surrogate pair or NaN, which Python reads, is written as it came and then refused.
     correction = None if body.payload is None else json.dumps(body.payload).encode()
-    with Single(kafka) as single:
-        message = replay.prepare(
-            letter, kafka.topics, single, correction=correction, again=body.again
-        )
+    kafka, again = context.kafka, body.again
+    if kafka is None or inbox_replay.came_by_inbox(letter):
         with context.writing() as conn:
-            return replay.send(conn, letter, message, single, actor=actor, again=body.again)
+            return inbox_replay.replay(
+                conn, letter, correction=correction, actor=actor, again=again
+            )
+    with Single(kafka) as single:
+        message = replay.prepare(letter, kafka.topics, single, correction=correction, again=again)
+        with context.writing() as conn:
+            return replay.send(conn, letter, message, single, actor=actor, again=again)
 
 
 def _cursor(letter: DeadLetter) -> str:

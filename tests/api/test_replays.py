@@ -15,8 +15,9 @@ from api import create_app
 from tests.api.keys import ADMIN
 from tests.api.rows import at, put_dead_letter
 from tests.kafka.fixtures import kafka_settings
-from tests.tidegate.kafka.letters import BAD, GOOD, PAN, letter_of, messages, write
+from tests.tidegate.kafka.letters import BAD, GOOD, PAN, Written, letter_of, messages, write
 from tidegate.settings import Kafka
+from tidegate.store import inbox
 
 
 @pytest.fixture
@@ -196,3 +197,20 @@ def test_with_a_role_that_may_only_read_it_is_403_and_two_grants_are_enough(
     conn.execute(sql.SQL("GRANT INSERT ON audit TO {}").format(role))
     conn.commit()
     assert api.post(path(letter.id), json={}).status_code == 202
+
+
+def test_a_letter_of_the_inbox_goes_there_again_and_needs_no_kafka(client, conn):
+    inbox.lock(conn)
+    (number,) = inbox.put_payments(conn, ["t-1"], [7], ["{}"])
+    letter = letter_of(conn, Written("inbox:payments", 0, number, at(1)))
+    answer = client.post(path(letter.id), json={})
+    assert answer.status_code == 202
+    place = answer.json()
+    assert (place["topic"], place["partition"]) == ("inbox:payments", 0)
+    assert place["offset"] > number
+    refused = client.post(path(letter.id), json={"payload": {"transaction_id": 1}})
+    assert refused.status_code == 409  # it was replayed
+    refused = client.post(path(letter.id), json={"payload": {}, "again": True})
+    assert refused.status_code == 422
+    conn.rollback()
+    assert [one.number for one in inbox.read(conn, "payments", 0, 9)] == [place["offset"]]

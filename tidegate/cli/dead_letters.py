@@ -50,9 +50,9 @@ def replay(
         bool, typer.Option("--again", help="Also where it was replayed before.")
     ] = False,
 ) -> None:
-    """Send the messages of dead letters to their topic again.
+    """Send the messages of dead letters to their topic, or put them into the inbox, again.
 
-    Each message is read again from Kafka as it was, since what is stored of it is redacted; with
+    Each message is read again from there as it was, since what is stored of it is redacted; with
     --payload the corrected one goes in its place. Says one line for each; the exit code is 1 if any
     could not be replayed.
     """

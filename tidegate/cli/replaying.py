@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import typer
 from tidegate.cli import tables
 from tidegate.cli.database import at_head
 from tidegate.cli.given import actor
-from tidegate.kafka import replay as replays
-from tidegate.kafka.replay import CannotReplay, Replayed
+from tidegate.inbox_replay import came_by_inbox
+from tidegate.inbox_replay import replay as put_again
+from tidegate.kafka.replay import prepare, send
 from tidegate.kafka.single import Single
+from tidegate.replays import LARGEST, CannotReplay, Replayed
 from tidegate.settings import SettingError, Settings
 from tidegate.store import queries
 from tidegate.store.connection import Conn, connect
@@ -67,15 +70,14 @@ def replay(
     Prints one line each; exits with 1 where any could not be replayed. Raises `KafkaFailed` at the
     first that Kafka does not take: the next ones would fare no better.
     """
-    if not settings.kafka.brokers:
-        raise SettingError("TIDEGATE_KAFKA_BROKERS", "is not set: messages are replayed into Kafka")
     correction = None if payload is None else _read(payload)
     refused = 0
     with (
         at_head(settings) as database,
         connect(database.url, application_name=NAME) as conn,
-        Single(settings.kafka) as kafka,
+        ExitStack() as opened,
     ):
+        kafka = opened.enter_context(Single(settings.kafka)) if settings.kafka.brokers else None
         conn.autocommit = True  # each replay is a transaction of its own
         if reason is not None:
             ids = queries.waiting(conn, reason)
@@ -94,24 +96,35 @@ def replay(
 
 
 def _replay(
-    settings: Settings, conn: Conn, kafka: Single, id: int, correction: bytes | None, *, again: bool
+    settings: Settings,
+    conn: Conn,
+    kafka: Single | None,
+    id: int,
+    correction: bytes | None,
+    *,
+    again: bool,
 ) -> Replayed:
     letter = queries.dead_letter(conn, id)
     if letter is None:
         raise CannotReplay(f"there is no dead letter {id}")
-    message = replays.prepare(
-        letter, settings.kafka.topics, kafka, correction=correction, again=again
-    )
+    if came_by_inbox(letter):
+        with conn.transaction():
+            return put_again(conn, letter, correction=correction, actor=actor(), again=again)
+    if kafka is None:
+        raise SettingError(
+            "TIDEGATE_KAFKA_BROKERS", f"is not set: dead letter {id} is replayed into Kafka"
+        )
+    message = prepare(letter, settings.kafka.topics, kafka, correction=correction, again=again)
     with conn.transaction():
-        return replays.send(conn, letter, message, kafka, actor=actor(), again=again)
+        return send(conn, letter, message, kafka, actor=actor(), again=again)
 
 
 def _read(path: Path) -> bytes:
     """The corrected message; one byte more than is allowed, where it is too long."""
     if str(path) == "-":
-        return sys.stdin.buffer.read(replays.LARGEST + 1)
+        return sys.stdin.buffer.read(LARGEST + 1)
     with path.open("rb") as file:
-        return file.read(replays.LARGEST + 1)
+        return file.read(LARGEST + 1)
 
 
 def _row(letter: DeadLetter) -> tuple[str, ...]:

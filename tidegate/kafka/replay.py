@@ -1,4 +1,4 @@
-"""Dead letters sent again: the original message, or a corrected one in its place.
+"""Dead letters of Kafka sent again: the original message, or a corrected one in its place.
 
 A dead letter keeps its payload redacted, so the original is read again from its topic. Two steps,
 for the first may take seconds and needs no database: `prepare` finds the message, `send` sends it
@@ -8,53 +8,15 @@ marked; replayed once more it is a repeat, which the flow knows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
-from tidegate import decode
 from tidegate.kafka.single import Headers, Original, Outgoing, Single
-from tidegate.schema import BadMessage, Reason, to_datetime, to_micros
+from tidegate.replays import AlreadyReplayed, CannotReplay, Replayed, check, require_waiting
+from tidegate.schema import to_datetime, to_micros
 from tidegate.settings import Topics
 from tidegate.store import dead_letters
 from tidegate.store.connection import Conn
 from tidegate.store.queries import DeadLetter
 
 HEADER = "tidegate-replay"  # its value is the dead letter's id
-LARGEST = 65_536  # bytes of a corrected message
-
-
-class CannotReplay(ValueError):
-    """Why a dead letter cannot be replayed as asked; one line that holds nothing of a message."""
-
-
-class AlreadyReplayed(CannotReplay):
-    """It was replayed before, and nobody asked for it to be replayed again."""
-
-    def __init__(self, id: int, at: datetime | None) -> None:
-        when = "" if at is None else f" at {at.isoformat(timespec='seconds')}"
-        super().__init__(f"dead letter {id} was already replayed{when}: say again to repeat it")
-
-
-class BadCorrection(CannotReplay):
-    """The corrected message breaks the contract, too. reason, field and detail as of a
-    `tidegate.schema.BadMessage`."""
-
-    def __init__(self, reason: Reason, field: str | None, detail: str) -> None:
-        super().__init__(f"the corrected message is refused: {BadMessage(reason, field, detail)}")
-        self.reason = reason
-        self.field = field
-        self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """A dead letter that was replayed, and where its message is now."""
-
-    id: int
-    topic: str
-    partition: int
-    offset: int
-    replayed_at: datetime  # aware, UTC
 
 
 def prepare(
@@ -65,15 +27,14 @@ def prepare(
 
     Raises `CannotReplay` (`AlreadyReplayed`, `BadCorrection`) and `KafkaFailed`.
     """
-    if letter.replayed_at is not None and not again:
-        raise AlreadyReplayed(letter.id, letter.replayed_at)
+    require_waiting(letter, again=again)
     if letter.topic not in (topics.transactions, topics.labels):
         raise CannotReplay(
             f"dead letter {letter.id} is of {letter.topic!r}: only messages of the topics"
             f" {topics.transactions} and {topics.labels} can be replayed"
         )
     if correction is not None:
-        _check(correction, labels=letter.topic == topics.labels)
+        check(correction, labels=letter.topic == topics.labels)
     try:
         original = _original(letter, kafka)
     except CannotReplay:
@@ -112,14 +73,6 @@ def send(
         offset=placed.offset,
     )
     return Replayed(letter.id, placed.topic, placed.partition, placed.offset, replayed_at)
-
-
-def _check(correction: bytes, *, labels: bool) -> None:
-    if len(correction) > LARGEST:
-        raise BadCorrection(Reason.OUT_OF_RANGE, None, f"longer than {LARGEST:,} bytes")
-    bad = decode.labels([correction]).bad if labels else decode.transactions([correction]).bad
-    if bad:
-        raise BadCorrection(bad[0].reason, bad[0].field, bad[0].detail)
 
 
 def _original(letter: DeadLetter, kafka: Single) -> Original:

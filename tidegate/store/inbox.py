@@ -29,6 +29,7 @@ SELECT 'payments', clock_timestamp(), g.transaction_id, g.content, g.message
 FROM unnest(%(ids)s::text[], %(contents)s::bigint[], %(messages)s::text[])
     WITH ORDINALITY AS g (transaction_id, content, message, place)
 ORDER BY place
+RETURNING number
 """
 
 CONTENTS = """
@@ -42,7 +43,16 @@ SELECT 'labels', clock_timestamp(), g.transaction_id, g.message
 FROM unnest(%(ids)s::text[], %(messages)s::text[])
     WITH ORDINALITY AS g (transaction_id, message, place)
 ORDER BY place
+RETURNING number
 """
+
+MOVE = """
+UPDATE inbox SET number = DEFAULT, at = clock_timestamp()
+WHERE kind = %(kind)s AND number = %(number)s
+RETURNING number
+"""
+
+TAKE_OUT = "DELETE FROM inbox WHERE kind = %(kind)s AND number = %(number)s"
 
 TELL = "SELECT pg_notify('tidegate_inbox', '')"
 
@@ -115,14 +125,15 @@ def lock(conn: Conn) -> None:
 
 def put_payments(
     conn: Conn, ids: Sequence[str], contents: Sequence[int], messages: Sequence[str]
-) -> None:
+) -> list[int]:
     """Puts payments: ids, of which none is there yet (`contents`), hashes of their contents (64
-    bits, signed) and messages. The lock must be held."""
+    bits, signed) and messages. Gives their numbers. The lock must be held."""
     if not ids:
-        return
+        return []
     values = {"ids": list(ids), "contents": list(contents), "messages": list(messages)}
-    conn.execute(PUT_PAYMENTS, values)
+    numbers = [number for (number,) in conn.execute(PUT_PAYMENTS, values)]
     conn.execute(TELL)
+    return numbers
 
 
 def contents(conn: Conn, ids: Sequence[str]) -> dict[str, int]:
@@ -130,12 +141,28 @@ def contents(conn: Conn, ids: Sequence[str]) -> dict[str, int]:
     return dict(conn.execute(CONTENTS, {"ids": list(ids)}).fetchall())
 
 
-def put_labels(conn: Conn, ids: Sequence[str], messages: Sequence[str]) -> None:
-    """Puts labels: the ids of their transactions and messages. The lock must be held."""
+def put_labels(conn: Conn, ids: Sequence[str], messages: Sequence[str]) -> list[int]:
+    """Puts labels: the ids of their transactions and messages. Gives their numbers. The lock must
+    be held."""
     if not ids:
-        return
-    conn.execute(PUT_LABELS, {"ids": list(ids), "messages": list(messages)})
+        return []
+    values = {"ids": list(ids), "messages": list(messages)}
+    numbers = [number for (number,) in conn.execute(PUT_LABELS, values)]
     conn.execute(TELL)
+    return numbers
+
+
+def move_to_the_end(conn: Conn, kind: Kind, number: int) -> int | None:
+    """Gives a message, which the flow has read, a new number, as if it was put now; None where it
+    is no longer there. The lock must be held."""
+    moved = conn.execute(MOVE, {"kind": kind, "number": number}).fetchone()
+    conn.execute(TELL)
+    return None if moved is None else int(moved[0])
+
+
+def take_out(conn: Conn, kind: Kind, number: int) -> None:
+    """Deletes a message, which the flow has read, if it is there."""
+    conn.execute(TAKE_OUT, {"kind": kind, "number": number})
 
 
 def read(conn: Conn, kind: Kind, first: int, limit: int) -> list[Waiting]:

@@ -12,10 +12,12 @@ from dataflows.runner import run
 from tests.dataflows.streams import SCORES, a_run, payments, query, simulated, write
 from tests.faults.cluster import CONTROL, Cluster
 from tests.kafka.broker import Broker
+from tidegate import inbox_replay
 from tidegate.kafka import incoming
 from tidegate.schema import SECOND, Batch, Labels
 from tidegate.settings import Topics
-from tidegate.store import connection, inbox
+from tidegate.store import connection, inbox, queries
+from tidegate.store.queries import DeadLetterFilter
 
 ROWS, DAYS, SEED = 3_000, 6, 31
 MATURITY_DAYS = 2.0
@@ -135,3 +137,27 @@ def test_a_run_from_kafka_reads_the_inbox_too(
     finally:
         cluster.kill_everything()
     assert query(database, "SELECT count(*) FROM score") == [(100,)]
+
+
+def test_a_dead_letter_that_is_replayed_corrected_is_decided(database: str, tmp_path: Path) -> None:
+    cluster = Cluster(database, None, Topics(), tmp_path)
+    cluster.start(1)
+    try:
+        with connection.connect(database, application_name="tidegate-test") as conn:
+            inbox.lock(conn)
+            inbox.put_payments(conn, ["wrong"], [0], ['{"transaction_id": 1}'])
+            conn.commit()
+            deadline = time.monotonic() + 60
+            while not (letters := queries.dead_letters(conn, DeadLetterFilter(), limit=2)):
+                assert time.monotonic() < deadline, cluster.said()
+                conn.rollback()
+                time.sleep(0.05)
+            (letter,) = letters
+            message = incoming.transactions(fresh(0, 1))[0]
+            inbox_replay.replay(conn, letter, correction=message, actor="ann", again=False)
+            conn.commit()
+        wait_for(cluster, database, 1)
+        cluster.stop()
+    finally:
+        cluster.kill_everything()
+    assert query(database, "SELECT count(*) FROM dead_letter") == [(1,)]

@@ -16,6 +16,7 @@ from tests.kafka.fixtures import kafka_settings
 from tests.tidegate.cli.conftest import Command
 from tests.tidegate.kafka.letters import BAD, corrected, letter_of, messages, write
 from tidegate.settings import Kafka, Topics
+from tidegate.store import inbox
 from tidegate.store.connection import Conn
 
 Replay = Callable[..., CompletedProcess[str]]
@@ -152,6 +153,17 @@ def test_a_second_replay_needs_to_be_asked_for(replay: Replay, kafka: Kafka, con
     assert [one.value() for one in messages(kafka, letter.topic)] == [BAD, BAD]
 
 
+def test_a_letter_of_the_inbox_needs_no_kafka(tidegate: Command, database: str, conn: Conn) -> None:
+    inbox.lock(conn)
+    (number,) = inbox.put_payments(conn, ["t-1"], [7], ["{}"])
+    put_dead_letter(conn, number, topic="inbox:payments", reason="bad_time")
+    conn.commit()
+    told = tidegate("dead-letters", "replay", "--reason", "bad_time", DATABASE_URL=database)
+    assert told.returncode == 0, told.stderr
+    (after,) = [one.number for one in inbox.read(conn, "payments", 0, 9)]
+    assert told.stdout == f"1: replayed, now inbox:payments 0:{after}\n"
+
+
 def test_a_kafka_that_is_not_there_is_one_line(
     tidegate: Command, database: str, conn: Conn
 ) -> None:
@@ -159,7 +171,8 @@ def test_a_kafka_that_is_not_there_is_one_line(
     conn.commit()
     told = tidegate("dead-letters", "replay", 1, DATABASE_URL=database)
     assert told.returncode == 1
-    assert told.stderr.startswith("tidegate: TIDEGATE_KAFKA_BROKERS is not set")
+    *_, last = told.stderr.splitlines()
+    assert last.startswith("tidegate: TIDEGATE_KAFKA_BROKERS is not set")
     settings = {"DATABASE_URL": database, "KAFKA_BROKERS": "127.0.0.1:1", "LOG_LEVEL": "warning"}
     told = tidegate("dead-letters", "replay", 1, **settings)
     assert told.returncode == 1

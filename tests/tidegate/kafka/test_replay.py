@@ -14,8 +14,8 @@ from tests.kafka.broker import Broker
 from tests.kafka.fixtures import kafka_settings
 from tests.tidegate.kafka.letters import BAD, PAN, corrected, letter_of, messages, write
 from tidegate.kafka import replay
-from tidegate.kafka.replay import AlreadyReplayed, BadCorrection, CannotReplay, Replayed
 from tidegate.kafka.single import KafkaFailed, Outgoing, Single
+from tidegate.replays import AlreadyReplayed, BadCorrection, CannotReplay, Replayed
 from tidegate.settings import Kafka, Topics
 from tidegate.store import queries
 from tidegate.store.connection import Conn
