@@ -22,6 +22,7 @@ from psycopg import sql
 
 import migrations
 from api import create_app
+from api.heads import TimedHeads
 from api.server import Server
 from tests.api.keys import ADMIN_KEY, put_admin_key
 from tests.remade import put_made, put_versions
@@ -33,7 +34,14 @@ Serve = Callable[..., httpx.Client]
 def served(app: FastAPI) -> Iterator[str]:
     """The address of a server that runs the application on a port of its own."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, lifespan="on", ws="none", log_config=None, access_log=False
+        app,
+        host="127.0.0.1",
+        port=0,
+        lifespan="on",
+        ws="none",
+        http=TimedHeads,
+        log_config=None,
+        access_log=False,
     )
     server = Server(app, config)
     thread = threading.Thread(target=server.run)

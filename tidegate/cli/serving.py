@@ -14,6 +14,7 @@ import uvicorn
 
 import migrations
 from api import create_app
+from api.heads import TimedHeads
 from api.server import Server
 from models.features import NAMES
 from tidegate.cli.database import migrated
@@ -76,6 +77,7 @@ def _server(
         host=host,
         port=port,
         log_config=None,
+        http=TimedHeads,
         server_header=False,
         timeout_graceful_shutdown=5,
         # Longer than load balancers and clients keep a connection: who closes one first must not
