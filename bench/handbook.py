@@ -11,6 +11,7 @@ Needs `--data` with the data as one Parquet file (README.md, figures).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from time import perf_counter
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from bench.given import Given
-from bench.report import Report, figure, say
+from bench.report import Figure, Report, figure, say
 from dataflows.evaluate import Scored, evaluate
 from models.roster import HANDBOOK
 from tidegate.readers import TransactionFile
@@ -28,6 +29,8 @@ from tidegate.schema import DAY, Bools, Ints, Texts, to_micros
 START = "2018-08-08T00:00:00+00:00"
 DAYS, DELAY_DAYS = 7, 7
 CARDS = 100  # looked at a day
+RANKS = ((1, 20), (21, 40), (41, 60), (61, 100), (101, 400))
+WEEKS_BEFORE = 8  # that ranks are looked at in
 
 # Average precision, of the book's chapter 3, for the same week.
 BOOK = {"logistic regression": 0.606, "random forest": 0.658, "XGBoost": 0.639}
@@ -57,6 +60,7 @@ def bench(given: Given) -> Report:
         figure("with the book's features: area under the ROC curve", [few_auc], ""),
         figure("with the book's features: average precision", [few_ap], "", few_ap / ap, "all"),
         figure(f"with the book's features: card precision@{CARDS}", [few_cp], ""),
+        *_by_rank(scored, card),
         figure("whole evaluation", [seconds], "seconds"),
         figure("whole evaluation", [len(scored.score) / seconds], "rows a second"),
     ]
@@ -81,8 +85,15 @@ def card_precision(
 ) -> float:
     """Of the `most` cards with the highest score of each day, the share that is compromised, as a
     mean over days; a card that was found is not looked at again."""
+    ranked = _ranked(day, card, fraud, score, most)
+    return float(np.mean([np.sum(bad[:most]) / most for bad in ranked]))
+
+
+def _ranked(
+    day: Ints, card: Texts, fraud: Bools, score: npt.NDArray[np.float64], most: int = CARDS
+) -> Iterator[Bools]:
+    """For each day, whether each card is compromised, by its highest score."""
     found: set[str] = set()
-    shares = []
     for today in np.unique(day):
         highest: dict[str, float] = {}
         bad: set[str] = set()
@@ -92,11 +103,26 @@ def card_precision(
                 highest[name] = max(value, highest.get(name, 0.0))
                 if is_fraud:
                     bad.add(name)
-        looked_at = sorted(highest, key=lambda name: -highest[name])[:most]
-        hits = bad.intersection(looked_at)
-        found |= hits
-        shares.append(len(hits) / most)
-    return float(np.mean(shares))
+        order = sorted(highest, key=lambda name: -highest[name])
+        found |= bad.intersection(order[:most])
+        yield np.array([name in bad for name in order], np.bool_)
+
+
+def _by_rank(scored: Scored, card: Texts) -> list[Figure]:
+    """How many of a hundred cards are compromised at which ranks, over the weeks before the test
+    week."""
+    day = scored.event_time // DAY
+    totals = np.zeros((len(RANKS), 2))
+    for week in range(1, WEEKS_BEFORE + 1):
+        rows = _tested(day, card, scored.fraud, _day(START) - 7 * week)
+        for bad in _ranked(day[rows], card[rows], scored.fraud[rows], scored.score[rows]):
+            for number, (first, last) in enumerate(RANKS):
+                part = bad[first - 1 : last]
+                totals[number] += part.sum(), len(part)
+    return [
+        figure(f"compromised, ranks {first} to {last}", [100 * bad / count], "% of the cards")
+        for (first, last), (bad, count) in zip(RANKS, totals, strict=True)
+    ]
 
 
 def _tested(day: Ints, card: Texts, fraud: Bools, start: int) -> Ints:

@@ -93,7 +93,7 @@ else
     echo "setup-tests: no Java 17 with Maven: the tests with a Kafka broker need them (as root: apt-get install openjdk-17-jre-headless maven)" >&2
 fi
 
-# Helm and Prometheus' own checker of rules, for the tests of the chart. One that is installed goes first.
+# Helm, and Prometheus with its checker of rules, for the tests of the chart. One that is installed goes first.
 tools=tests/helm/bin
 helm_release=v3.19.5
 if ! command -v helm >/dev/null 2>&1 && [ ! -x $tools/helm ]; then
@@ -106,19 +106,30 @@ if ! command -v helm >/dev/null 2>&1 && [ ! -x $tools/helm ]; then
         echo "setup-tests: no Helm, and no Go to build it with: the tests of the chart need it" >&2
     fi
 fi
-if ! command -v promtool >/dev/null 2>&1 && [ ! -x $tools/promtool ]; then
+if ! { command -v promtool && command -v prometheus; } >/dev/null 2>&1 && [ ! -x $tools/prometheus ]; then
     # Out of Debian's package: installed, it would start a server.
     if [ "$(id -u)" = 0 ] && command -v dpkg-deb >/dev/null 2>&1; then
         fetched=$(mktemp -d)
         apt-get -qq update
         if (cd "$fetched" && apt-get -qq download prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb .); then
             mkdir -p $tools
-            mv "$fetched/usr/bin/promtool" $tools/
+            mv "$fetched/usr/bin/promtool" "$fetched/usr/bin/prometheus" $tools/
         else
-            echo "setup-tests: no promtool: the tests of the alerting rules need it" >&2
+            echo "setup-tests: no Prometheus: the tests of the alerting rules need it" >&2
         fi
         rm -rf "$fetched"
     else
-        echo "setup-tests: no promtool: the tests of the alerting rules need it (on Debian: apt-get install prometheus)" >&2
+        echo "setup-tests: no Prometheus: the tests of the alerting rules need it (on Debian: apt-get install prometheus)" >&2
+    fi
+fi
+
+# Network namespaces, for the tests of a cluster on several machines.
+if ! command -v ip >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -qq update
+        apt-get -qq install --yes --no-install-recommends iproute2
+    else
+        echo "setup-tests: no ip: the tests of several machines need it (as root: apt-get install iproute2)" >&2
     fi
 fi

@@ -1,4 +1,4 @@
-"""What the tests of the chart run: Helm, and Prometheus' checker of rules."""
+"""What the tests of the chart run: Helm, and Prometheus with its checker of rules."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def checked() -> Callable[[Path, str], None]:
         assert told.returncode == 0, told.stdout + told.stderr
 
     return check
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> str:
+    return _tool("prometheus")
 
 
 def _tool(name: str) -> str:

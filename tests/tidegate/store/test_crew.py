@@ -1,4 +1,4 @@
-"""Where supervisors meet: what is said of members and ordered, on both servers."""
+"""Where supervisors meet: what is said of members and ordered."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def opened(url: str) -> psycopg.Connection:
     return connection.connect(url, application_name="tidegate-test")
 
 
-def test_what_a_member_said_last_stands(either_database: str) -> None:
-    with opened(either_database) as conn:
+def test_what_a_member_said_last_stands(database: str) -> None:
+    with opened(database) as conn:
         crew.say(conn, B)
         crew.say(conn, A)
         told = replace(A, generation=3, code=1, reason="fenced", leaving=True)
@@ -29,8 +29,8 @@ def test_what_a_member_said_last_stands(either_database: str) -> None:
     assert all(0 <= one.silent < 60 for one in found)
 
 
-def test_who_is_silent_for_long_is_forgotten(either_database: str) -> None:
-    with opened(either_database) as conn:
+def test_who_is_silent_for_long_is_forgotten(database: str) -> None:
+    with opened(database) as conn:
         crew.say(conn, A)
         conn.execute("UPDATE crew_member SET seen_at = now() - interval '61 seconds'")
         crew.say(conn, B)
@@ -39,9 +39,9 @@ def test_who_is_silent_for_long_is_forgotten(either_database: str) -> None:
         assert [one.session for one in crew.members(conn)] == [B.session]
 
 
-def test_the_order_of_the_newest_generation_stands(either_database: str) -> None:
+def test_the_order_of_the_newest_generation_stands(database: str) -> None:
     first = Order(1, (A.session,), ("10.0.0.1:2101", A.address), RUN)
-    with opened(either_database) as conn:
+    with opened(database) as conn:
         assert crew.ordered(conn) is None
         crew.order(conn, first)
         assert crew.ordered(conn) == first

@@ -131,3 +131,22 @@ def test_an_idempotency_key_belongs_to_its_first_request(session: Callable[[], C
     assert inbox.claim_key(conn, "me", "key", b"1")
     assert not inbox.claim_key(conn, "me", "key", b"2")
     assert inbox.claim_key(conn, "you", "key", b"2")
+
+
+def test_a_message_that_is_moved_to_the_end_is_read_again(session: Callable[[], Conn]) -> None:
+    conn = session()
+    put(conn, "a", "b")
+    conn.commit()
+    (first, second) = [waiting.number for waiting in inbox.read(conn, "payments", 0, 9)]
+    inbox.lock(conn)
+    moved = inbox.move_to_the_end(conn, "payments", first)
+    assert moved is not None
+    assert moved > second
+    assert inbox.move_to_the_end(conn, "payments", first) is None
+    conn.commit()
+    assert read(conn) == ["b", "a"]
+    inbox.take_out(conn, "payments", moved)
+    assert read(conn) == ["b", "a"], "what was not committed is not gone"
+    inbox.take_out(conn, "payments", moved)
+    conn.commit()
+    assert read(conn) == ["b"]
