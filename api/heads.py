@@ -1,5 +1,6 @@
 """A bound on the time that a request's head takes to come: who sends it drop by drop, or opens a
-connection and says nothing, would hold it for ever. Bodies have theirs in `api.edge`."""
+connection and says nothing, would hold it for ever; so would who goes on with a body that was
+answered already. Bodies that are read have theirs in `api.edge`."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = 30.0  # from its first byte, or from the connection's start, to its end
+HEAD_SECONDS = (
+    30.0  # from its first byte, or from the connection's start, to its end; of a rest too
+)
 
 
 class TimedHeads(H11Protocol):
@@ -23,9 +26,11 @@ class TimedHeads(H11Protocol):
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """Goes on waiting while there is a part of a head and no more."""
+        """Waits while what came is neither a whole head nor of a body that somebody reads: uvicorn
+        has taken its keep-alive's timer away."""
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+        theirs = self.conn.their_state
+        if theirs is h11.IDLE or (theirs is h11.SEND_BODY and self.conn.our_state is h11.DONE):
             self._wait_for_head()
         elif self._head_late is not None:
             self._head_late.cancel()
