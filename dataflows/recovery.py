@@ -18,8 +18,9 @@ from dataflows.verify import Kept
 MANIFEST = "tidegate.json"
 LAYOUT = 2
 
-# Fixed when the store is made. One file a worker would be enough; a few more let workers be added.
-_FILES = 4
+# Fixed when the store is made, whatever the number of workers becomes. Each is synced to the disk
+# at each snapshot, which payments wait for: one worker makes one, several write several at once.
+MOST_FILES = 4
 
 
 class RecoveryMismatch(RuntimeError):
@@ -31,19 +32,20 @@ def prepare(
     settings: dict[str, Any],
     steps: Iterable[str],
     kept: Mapping[str, Kept] | None = None,
+    files: int = MOST_FILES,
 ) -> bool:
     """Makes the store where there is none, else checks that this flow may resume from it.
 
     settings: what cannot change during a store's life. steps: the ids of all steps with state.
-    kept: what there must be of them (`verify`). Says whether the store is fresh, so that a flow
-    starts from nothing. Nobody else may use the store meanwhile. Raises RecoveryMismatch and
-    RecoveryDamaged.
+    kept: what there must be of them (`verify`). files: of a store that is made. Says whether the
+    store is fresh, so that a flow starts from nothing. Nobody else may use the store meanwhile.
+    Raises RecoveryMismatch and RecoveryDamaged.
     """
     steps = set(steps)
     wanted = {"layout": LAYOUT, **settings}
     manifest = manifest_of(directory)
     if manifest is None:
-        _make(directory, wanted)
+        _make(directory, wanted, files)
         return True
     found = _read(manifest)
     for name in sorted({*wanted, *found}):
@@ -100,12 +102,12 @@ def _read(manifest: Path) -> dict[str, Any]:
     return found
 
 
-def _make(directory: Path, settings: dict[str, Any]) -> None:
+def _make(directory: Path, settings: dict[str, Any], files: int) -> None:
     # Under another name until it is whole, so that a start that is cut short leaves nothing behind.
     unfinished = directory.with_name(f"{directory.name}.unfinished")
     if unfinished.exists():
         shutil.rmtree(unfinished)
     unfinished.mkdir(parents=True)
-    init_db_dir(unfinished, _FILES)  # type: ignore[no-untyped-call]
+    init_db_dir(unfinished, files)  # type: ignore[no-untyped-call]
     (unfinished / MANIFEST).write_text(json.dumps(settings, indent=1) + "\n")
     unfinished.rename(directory)

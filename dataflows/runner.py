@@ -19,7 +19,7 @@ from dataflows.expected import expected
 from dataflows.joining import Post
 from dataflows.lease import Lease
 from dataflows.processes import WORKER, Process
-from dataflows.recovery import prepare
+from dataflows.recovery import MOST_FILES, prepare
 from dataflows.routes import Routes
 from dataflows.run import Run
 from dataflows.scoring import FLOW
@@ -59,6 +59,7 @@ def run(
                 given.fixed,
                 {f"{FLOW}.{step}" for step in given.steps},
                 expected(given.shards, given.fixed.get("slots", 0)),
+                min(given.workers, MOST_FILES),
             )
             return _take_generation(given, fresh)
 

@@ -33,12 +33,14 @@ SETTINGS = {"shards": SHARDS, "maturity_days": 2.0}
 def made(
     new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    """A store that a run made, and its database."""
+    """A store of several files, as a run of several workers makes, and its database."""
     tmp = tmp_path_factory.mktemp("made")
     at = [START + hour * HOUR for hour in range(6)]
     paths = write(tmp, payments(list("abcdef"), at), labels([("a", at[2], True)]))
     database = new_database()
-    assert run(a_run(database, tmp / "recovery", paths, shards=SHARDS, challengers=("quick",)))
+    given = a_run(database, tmp / "recovery", paths, shards=SHARDS, challengers=("quick",))
+    prepare(tmp / "recovery", given.fixed, [])
+    assert run(given)
     return tmp / "recovery", database
 
 
