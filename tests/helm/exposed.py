@@ -7,7 +7,8 @@ import re
 from tidegate.metrics import REGISTRY
 
 _ENDS = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
-_METRIC = re.compile(r"\b(?:tidegate|process)_\w+")
+# What a rule records has the level that it is summed to before its name, and a colon.
+_METRIC = re.compile(r"(?<![\w:])(?:tidegate|process)_\w+")
 
 # Names of all series, as they are asked for. ProcessCollector makes its own where it is asked.
 SERIES = frozenset(
