@@ -64,7 +64,7 @@ class Table:
 
 
 # score: ordered by time, in no segments. In 30,000 decisions of a day (13,790 cards, 600 terminals,
-# random ids) a decision took 780 bytes before and 209 after (180 in bench/columnstore.py, whose
+# random ids) a decision took 780 bytes before and 209 after (189 in bench/columnstore.py, whose
 # decisions are another day's); by terminal it was 292, by card 1,066:
 # a card pays once or twice a day, and a segment of one row is larger than the row. All rows come
 # and are read in order of time, so one batch of a thousand holds what a late row may conflict with
