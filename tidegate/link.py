@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import LiteralString, TypeVar
 
 import psycopg
+from psycopg import errors
 
 from tidegate.store import connection
 from tidegate.store.connection import Conn
@@ -18,8 +19,15 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between tries while the database is away
 
-# What passes by itself: a lost or refused connection, a restart, a full disk, a deadlock.
-_PASSING = (psycopg.OperationalError, psycopg.InterfaceError)
+# What passes by itself: a lost or refused connection, a restart, a full disk, a deadlock; a standby
+# that is about to be promoted, and a session that stood still for longer than the server allows.
+_PASSING = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    errors.ReadOnlySqlTransaction,
+    errors.IdleInTransactionSessionTimeout,
+    errors.TransactionTimeout,
+)
 
 T = TypeVar("T")
 
