@@ -9,9 +9,8 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = (
-    30.0  # from its first byte, or from the connection's start, to its end; of a rest too
-)
+# From its first byte, or from the connection's start, to its end; also for the rest of a body.
+HEAD_SECONDS = 30.0
 
 
 class TimedHeads(H11Protocol):

@@ -132,10 +132,10 @@ class Orders:
 class Elsewhere:
     """A worker that a member's supervisor runs."""
 
-    def __init__(self, index: int, member: Member, board: Board, orders: Orders) -> None:
+    def __init__(self, index: int, member: Member, orders: Orders) -> None:
         self.name = f"worker {index} ({member.name})"
         self._session = member.session
-        self._board = board
+        self._board = orders.board
         self._orders = orders
         self._start_by = time.monotonic() + orders.patience.start
         self._end_by = float("inf")
@@ -203,8 +203,7 @@ class ManyMachines:
             extra={"workers": 1 + len(members), "members": [member.name for member in members]},
         )
         others: list[Worker] = [
-            Elsewhere(index, member, self.board, orders)
-            for index, member in enumerate(members, start=1)
+            Elsewhere(index, member, orders) for index, member in enumerate(members, start=1)
         ]
         own = {"index": 0, "place": 0, "addresses": addresses}
         try:

@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,7 @@ from tests import databases
 from tests.timescale import debian, pglite
 from tidegate import embedded
 from tidegate.store import connection
+from tidegate.store.connection import Conn
 
 pytest_plugins = ["tests.helm.fixtures", "tests.kafka.fixtures"]
 
@@ -110,6 +112,19 @@ def conn(database: str) -> Iterator[psycopg.Connection]:
     with connection.connect(database, application_name="tidegate-test") as opened:
         yield opened
         opened.rollback()
+
+
+@pytest.fixture
+def session(database: str) -> Iterator[Callable[[], Conn]]:
+    """Makes connections of their own to the fresh database, for tests of several at a time."""
+    with ExitStack() as opened:
+
+        def make() -> Conn:
+            made = connection.connect(database, application_name="tidegate-test")
+            opened.callback(made.close)
+            return made
+
+        yield make
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +13,7 @@ from tidegate import inbox_replay
 from tidegate.replays import AlreadyReplayed, BadCorrection, CannotReplay, Replayed
 from tidegate.schema import to_datetime
 from tidegate.store import inbox, queries
-from tidegate.store.connection import Conn, connect
+from tidegate.store.connection import Conn
 from tidegate.store.inbox import Kind
 from tidegate.store.queries import DeadLetter
 
@@ -24,20 +24,6 @@ LABEL = {
     "source": "issuer",
     "labelled_at": "2026-03-01T12:00:00.000000Z",
 }
-
-
-@pytest.fixture
-def session(database: str) -> Iterator[Callable[[], Conn]]:
-    """Makes connections of their own."""
-    opened: list[Conn] = []
-
-    def make() -> Conn:
-        opened.append(connect(database, application_name="tidegate-test"))
-        return opened[-1]
-
-    yield make
-    for conn in opened:
-        conn.close()
 
 
 def put(conn: Conn, id: str, message: str, kind: Kind = "payments") -> int:

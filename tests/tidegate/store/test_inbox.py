@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-
-import pytest
 
 from tidegate.settings import Retention
 from tidegate.store import inbox, retention
-from tidegate.store.connection import Conn, connect
+from tidegate.store.connection import Conn
 
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-def session(database: str) -> Iterator[Callable[[], Conn]]:
-    """Makes connections of their own."""
-    opened: list[Conn] = []
-
-    def make() -> Conn:
-        opened.append(connect(database, application_name="tidegate-test"))
-        return opened[-1]
-
-    yield make
-    for conn in opened:
-        conn.close()
 
 
 def put(conn: Conn, *ids: str) -> None:
