@@ -10,16 +10,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from dataflows.messages import Outcome, Repeated
 from dataflows.publisher import Publisher
+from dataflows.transaction import store, versions_used
 from tidegate import metrics
 from tidegate.kafka.outgoing import Stored, stored
 from tidegate.link import Link
-from tidegate.schema import DAY, Decision, Labels
-from tidegate.store import dead_letters, decided, decisions, labels, models, progress
+from tidegate.schema import Decision
+from tidegate.store import decisions, progress
 from tidegate.store.connection import Conn
 
 MOST_QUEUED = 32_768  # rows that may wait for the writer; beyond, the sink blocks
@@ -123,9 +125,10 @@ class DatabaseWriter:
     def _run(self) -> None:
         try:
             while taken := self._next():
-                standing = self._link.work(lambda conn, taken=taken: self._store(conn, taken))  # type: ignore[misc]
+                inserted = self._link.attempt(partial(self._store, taken))
                 outcomes = [outcome for _, outcome in taken]
-                self._used = _used(outcomes)
+                standing = self._standing(outcomes, inserted)
+                self._used = versions_used(outcomes)
                 self._on_stored(outcomes)
                 if self._publisher is not None:
                     _publish(self._publisher, outcomes, standing)
@@ -148,35 +151,15 @@ class DatabaseWriter:
                 rows += _rows(taken[-1][1])
             return taken
 
-    def _store(self, conn: Conn, taken: list[tuple[str, Outcome]]) -> Standing:
-        """Stores the outcomes; gives the decisions that stand in place of theirs, and those of
-        repeats, where there is somebody to tell."""
-        progress.advance(conn, self._generation, _sequences(taken))
-        outcomes = [outcome for _, outcome in taken]
-        versions = {o.version.version: o.version for o in outcomes if o.version is not None}
-        for version in versions.values():
-            models.write_version(conn, version)
-        parts = [o.decisions for o in outcomes if o.decisions is not None]
-        inserted = decisions.write(conn, parts)
-        if inserted and self._tells:
-            decided.tell(conn)
-        used = _used(outcomes)
-        models.use_versions(
-            conn, {name: at for name, at in used.items() if self._used.get(name, 0) < at}
-        )
-        told = [o.labels for o in outcomes if o.labels is not None]
-        if told:
-            labels.write(conn, Labels.concat(told))
-        for outcome in outcomes:
-            if outcome.dead is not None:
-                dead_letters.write(conn, outcome.dead)
-        models.write_metrics(conn, [metric for o in outcomes for metric in o.metrics])
-        marks: dict[tuple[str, int], int] = {}
-        for outcome in outcomes:
-            marks |= outcome.marks
-        progress.mark(conn, self._generation, marks)
+    def _store(self, taken: Sequence[tuple[str, Outcome]], conn: Conn) -> int:
+        return store(conn, self._generation, taken, noted=self._used, tells=self._tells)
+
+    def _standing(self, outcomes: Sequence[Outcome], inserted: int) -> Standing:
+        """The decisions that stand in place of the outcomes', and those of repeats, where there is
+        somebody to tell. Decisions never change, so they are asked for after the commit."""
         if self._publisher is None:
             return {}
+        parts = [o.decisions for o in outcomes if o.decisions is not None]
         asked = [(o.repeated.transaction_id, o.repeated.event_time) for o in outcomes if o.repeated]
         if inserted < sum(map(len, parts)):
             # Something was decided before, in this transaction or in an earlier life.
@@ -185,13 +168,8 @@ class DatabaseWriter:
         if not ids:
             return {}
         times = [at for _, times in asked for at in times.tolist()]
-        rows = decisions.standing(conn, ids, times)
+        rows = self._link.work(lambda conn: decisions.standing(conn, ids, times))
         return {place: Stored(*row) for place, row in rows.items()}
-
-
-def _sequences(taken: list[tuple[str, Outcome]]) -> dict[str, int]:
-    """The last step of each partition."""
-    return dict(sorted((partition, outcome.number) for partition, outcome in taken))
 
 
 def _publish(publisher: Publisher, outcomes: Sequence[Outcome], standing: Standing) -> None:
@@ -237,18 +215,6 @@ def count(outcomes: Sequence[Outcome]) -> None:
             metrics.TRANSACTIONS.labels("dead_letter").inc(len(outcome.dead))
             for reason in outcome.dead.reason:
                 metrics.DEAD_LETTERS.labels(reason).inc()
-
-
-def _used(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """The model versions that decisions name, and until when (event time, microseconds). In whole
-    days and one more, so that a version is noted once a day and not with every transaction."""
-    used: dict[str, int] = {}
-    for outcome in outcomes:
-        part = outcome.decisions
-        if part is not None and len(part):
-            until = (int(part.batch.event_time.max()) // DAY + 2) * DAY
-            used[part.model_version] = max(until, used.get(part.model_version, until))
-    return used
 
 
 def _rows(outcome: Outcome) -> int:

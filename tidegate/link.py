@@ -64,12 +64,20 @@ class Link:
     def work(self, job: Callable[[Conn], T]) -> T:
         """Does the job in a transaction of its own, again and again until the database lets it
         through. Raises what does not pass by itself, and anything once `closed` is set."""
+
+        def in_transaction(conn: Conn) -> T:
+            with conn.transaction():
+                return job(conn)
+
+        return self.attempt(in_transaction)
+
+    def attempt(self, job: Callable[[Conn], T]) -> T:
+        """Does what `work` does for a job that begins and commits its transaction itself."""
         pause = _FIRST_PAUSE
         while True:
             try:
                 conn = self._connect() if self._conn is None else self._conn
-                with conn.transaction():
-                    done = job(conn)
+                done = job(conn)
                 self._away_since = None
                 return done
             except _PASSING as error:
@@ -83,6 +91,9 @@ class Link:
                 )
                 self._closed.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+            except BaseException:
+                self.close()  # what the job had begun ends with its session
+                raise
 
     def wait(self, seconds: float) -> None:
         """Waits for so long, or until the database tells of what is listened to."""
@@ -96,10 +107,11 @@ class Link:
             self.close()  # the next job finds out what is the matter
 
     def _connect(self) -> Conn:
-        conn = self._conn = connection.connect(self._url, application_name=self._name)
+        conn = self._conn = connection.connect(
+            self._url, application_name=self._name, autocommit=True
+        )
         if self._listen is not None:
-            with conn.transaction():
-                conn.execute(self._listen)
+            conn.execute(self._listen)
         return conn
 
     def close(self) -> None:

@@ -19,7 +19,18 @@ from dataflows import sealed
 from dataflows.runner import Run
 from models.features import WIDTH
 from tidegate import simulate
-from tidegate.schema import DAY, SECOND, Batch, Decisions, Labels, Served, nothing, texts
+from tidegate.schema import (
+    DAY,
+    SECOND,
+    Batch,
+    DeadLetters,
+    Decision,
+    Decisions,
+    Labels,
+    Served,
+    nothing,
+    texts,
+)
 from tidegate.simulation.files import appearing
 from tidegate.simulation.world import PAYMENTS_A_DAY
 
@@ -62,22 +73,43 @@ def labels(rows: Sequence[tuple[str, int, bool]], source: str = "chargeback") ->
 
 
 def decided(
-    batch: Batch, *, width: int = WIDTH, log_odds: int = 0, stream_time: int = 0
+    batch: Batch,
+    *,
+    width: int = WIDTH,
+    log_odds: int = 0,
+    stream_time: int = 0,
+    declined: int = 0,
 ) -> Decisions:
-    """The payments, approved."""
+    """The payments; the first so many declined, the others approved."""
     rows = len(batch)
+    decision = np.full(rows, Decision.APPROVE, np.int8)
+    decision[:declined] = Decision.DECLINE
     return Decisions(
         batch=batch,
         features=np.zeros((rows, width), np.float32),
         log_odds=np.full(rows, log_odds, np.int64),
         score=np.full(rows, 0.5),
-        decision=np.zeros(rows, np.int8),
+        decision=decision,
         propensity=np.ones(rows, np.float32),
         reasons=texts([[] for _ in range(rows)]),
         scored_at=START,
         stream_time=stream_time,
         model_version="m1",
         policy_version="p1",
+    )
+
+
+def dead(number: int) -> DeadLetters:
+    """The letter of one message, which stood at this offset."""
+    return DeadLetters(
+        topic=texts(["transactions"]),
+        partition=np.array([0]),
+        offset=np.array([number]),
+        at=np.array([START]),
+        reason=texts(["not_json"]),
+        field=texts([None]),
+        detail=texts(["the message is not JSON"]),
+        payload=texts(["{"]),
     )
 
 

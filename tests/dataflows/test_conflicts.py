@@ -17,9 +17,10 @@ from psycopg.conninfo import conninfo_to_dict
 from dataflows.messages import Outcome
 from dataflows.writer import DatabaseWriter
 from tests.api.rows import put_score
-from tests.dataflows.streams import START, decided, payments, query
+from tests.dataflows.streams import START, dead, decided, labels, payments, query
 from tests.dataflows.test_database import generation
 from tests.waiting import wait_until
+from tidegate.schema import Metric, ModelVersion
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAMES = [f"t{row}" for row in range(20)]
@@ -27,6 +28,13 @@ WAITS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' AND state = 'active'
 """
+BESIDE = """
+SELECT
+    (SELECT count(*) FROM label), (SELECT count(*) FROM dead_letter),
+    (SELECT count(*) FROM model_version), (SELECT count(*) FROM model_metric),
+    (SELECT count(*) FROM source_progress)
+"""
+ALERTED = "SELECT transaction_id FROM alert ORDER BY event_time"
 
 
 @pytest.fixture
@@ -35,8 +43,18 @@ def database(either_database: str) -> str:
 
 
 def step() -> Outcome:
+    """All that a step may have; the first three payments are declined."""
     times = [START + row for row in range(len(NAMES))]
-    return Outcome(0, time.time(), decided(payments(NAMES, times), width=2, log_odds=7))
+    return Outcome(
+        0,
+        time.time(),
+        decided(payments(NAMES, times), width=2, log_odds=7, declined=3),
+        labels=labels([(NAMES[0], START, True)]),
+        dead=dead(0),
+        version=ModelVersion("v1", "champion", START, b"content", 3, 1),
+        metrics=(Metric("champion", "average_precision", START, 0.5, 3),),
+        marks={("transactions", 0): 21},
+    )
 
 
 def put(conn: Connection[Any], row: int) -> None:
@@ -65,6 +83,10 @@ def stored(database: str) -> dict[str, int]:
     rows = query(database, "SELECT transaction_id, log_odds FROM score")
     found: dict[str, int] = dict(rows)
     assert len(found) == len(rows)
+    # All of the step is there once, or nothing of it.
+    once = bool(found)
+    assert query(database, BESIDE) == [(once, once, once, once, once)]
+    assert [name for (name,) in query(database, ALERTED)] == (NAMES[:3] if once else [])
     return found
 
 

@@ -60,13 +60,15 @@ class MicrosLoader(Loader):
 psycopg.adapters.register_dumper(Micros, _MicrosDumper)
 
 
-def connect(url: str, *, application_name: str) -> Conn:
-    """A connection whose session reads and writes times in UTC; autocommit is off.
+def connect(url: str, *, application_name: str, autocommit: bool = False) -> Conn:
+    """A connection whose session reads and writes times in UTC.
+
+    autocommit: whether transactions are begun by the caller, with `transaction()` or by hand.
 
     Raises `psycopg.OperationalError` when the server cannot be reached (after 10 seconds, or the
     URL's own connect_timeout).
     """
-    return psycopg.connect(url, **_parameters(url, application_name))
+    return psycopg.connect(url, autocommit=autocommit, **_parameters(url, application_name))
 
 
 def pool(

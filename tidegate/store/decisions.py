@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, cast
 from uuid import UUID, uuid5
@@ -25,9 +25,6 @@ OWN_COLUMNS = ("merchant_id", "customer_id", "channel")
 MAKE_INCOMING = """
 CREATE TEMPORARY TABLE IF NOT EXISTS incoming (LIKE score, alert_id uuid) ON COMMIT DELETE ROWS
 """
-
-# What an earlier call in the same transaction left.
-CLEAR_INCOMING = "TRUNCATE incoming"
 
 # The order of `_rows`.
 COPY_INCOMING = """
@@ -88,6 +85,29 @@ def alert_id(transaction_id: str) -> UUID:
     return uuid5(ALERTS, transaction_id)
 
 
+def prepare(conn: Conn) -> None:
+    """Makes the session's temporary table, which `copy` fills, unless it is there."""
+    conn.execute(MAKE_INCOMING)
+
+
+def copy(conn: Conn, parts: Sequence[Decisions]) -> None:
+    """Sends the decisions to the temporary table. Not in a pipeline: libpq has no COPY there. Text
+    must not contain NUL (`psycopg.errors.DataError`)."""
+    with conn.cursor() as cur, cur.copy(COPY_INCOMING) as out:
+        out.write(_HEADER)
+        for part in parts:
+            out.write(b"".join(_rows(part)))
+        out.write(_TRAILER)
+
+
+def merge(conn: Conn) -> Callable[[], int]:
+    """Writes those of the transaction's copied decisions that are not there yet, with their alerts.
+    Gives what tells how many were new, to be called after the pipeline where this is part of one.
+    """
+    merged = conn.execute(STORE_INCOMING)
+    return lambda: int((merged.fetchone() or (0,))[0])
+
+
 def write(conn: Conn, parts: Sequence[Decisions]) -> int:
     """Writes the decisions that are not there yet, with their alerts; returns how many were new.
 
@@ -97,16 +117,9 @@ def write(conn: Conn, parts: Sequence[Decisions]) -> int:
     """
     if not any(len(part) for part in parts):
         return 0
-    with conn.cursor() as cur:
-        cur.execute(MAKE_INCOMING)
-        cur.execute(CLEAR_INCOMING)
-        with cur.copy(COPY_INCOMING) as copy:
-            copy.write(_HEADER)
-            for part in parts:
-                copy.write(b"".join(_rows(part)))
-            copy.write(_TRAILER)
-        (inserted,) = cur.execute(STORE_INCOMING).fetchone() or (0,)
-        return int(inserted)
+    prepare(conn)
+    copy(conn, parts)
+    return merge(conn)()
 
 
 def standing(

@@ -8,7 +8,7 @@ that the recovery store believes to be in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tidegate.store.connection import Conn
 
@@ -36,19 +36,22 @@ ON CONFLICT (partition) DO UPDATE
 SET generation = excluded.generation, sequence = excluded.sequence, updated_at = now()
 """
 
-LOCK = """
-SELECT partition, generation FROM sink_progress
-WHERE partition = ANY(%(partitions)s)
-ORDER BY partition
-FOR UPDATE
-"""
-
 ADVANCE = """
+WITH held AS MATERIALIZED (
+    SELECT partition FROM sink_progress
+    WHERE partition = ANY(%(partitions)s)
+    ORDER BY partition
+    FOR UPDATE
+)
 UPDATE sink_progress AS p
 SET sequence = greatest(p.sequence, n.sequence), updated_at = now()
 FROM unnest(%(partitions)s::text[], %(sequences)s::bigint[]) AS n (partition, sequence)
-WHERE p.partition = n.partition
+JOIN held USING (partition)
+WHERE p.partition = n.partition AND p.generation = %(generation)s
+RETURNING p.partition
 """
+
+GENERATION_OF = "SELECT generation FROM sink_progress WHERE partition = %(partition)s"
 
 READ = "SELECT partition, sequence FROM sink_progress"
 
@@ -108,24 +111,33 @@ def begin(conn: Conn, generation: int, partition: str, snapshot_sequence: int | 
     conn.execute(BEGIN, {"partition": partition, "generation": generation, "sequence": sequence})
 
 
-def advance(conn: Conn, generation: int, sequences: Mapping[str, int]) -> None:
+def advance(conn: Conn, generation: int, sequences: Mapping[str, int]) -> Callable[[], None]:
     """Sets the sequence of each partition, in the transaction of the rows that it counts. What
     comes behind its step, as a challenger's metrics may, sets no partition back.
 
-    Raises Fenced when any of them belongs to another generation, or was never begun; the caller
-    then rolls back and stops.
+    Gives what is to be called before anything else is done, but after the pipeline where this is
+    part of one, so that asking costs no trip of its own. It raises Fenced when any of the
+    partitions belongs to another generation, or was never begun; the caller then rolls back and
+    stops.
     """
-    if not sequences:
-        return
     partitions = sorted(sequences)
-    found = dict(conn.execute(LOCK, {"partitions": partitions}).fetchall())
-    for partition in partitions:
-        if found.get(partition) != generation:
-            raise Fenced(_fenced(generation, found.get(partition)))
-    conn.execute(
+    moved = conn.execute(
         ADVANCE,
-        {"partitions": partitions, "sequences": [sequences[name] for name in partitions]},
+        {
+            "generation": generation,
+            "partitions": partitions,
+            "sequences": [sequences[name] for name in partitions],
+        },
     )
+
+    def check() -> None:
+        held = {partition for (partition,) in moved}
+        for partition in partitions:
+            if partition not in held:
+                newest = conn.execute(GENERATION_OF, {"partition": partition}).fetchone()
+                raise Fenced(_fenced(generation, None if newest is None else newest[0]))
+
+    return check
 
 
 def read(conn: Conn) -> dict[str, int]:

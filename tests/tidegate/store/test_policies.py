@@ -15,7 +15,7 @@ import migrations
 from tidegate.settings import Retention
 from tidegate.store import aggregates, policies, queries, retention, served
 from tidegate.store.connection import Conn, connect
-from tidegate.store.decisions import CLEAR_INCOMING, MAKE_INCOMING, STORE_INCOMING
+from tidegate.store.decisions import MAKE_INCOMING, STORE_INCOMING
 from tidegate.store.policies import Kind, Status, TableStatus
 from tidegate.store.queries import DecisionFilter
 
@@ -39,7 +39,6 @@ def incoming(
     """Stores decisions a minute apart as the sink does, but for COPY; returns how many were new."""
     with conn.transaction():
         conn.execute(MAKE_INCOMING)
-        conn.execute(CLEAR_INCOMING)
         conn.execute(
             """
             INSERT INTO incoming (
