@@ -29,6 +29,8 @@ KEPT = {  # by who counts decisions without TimescaleDB
     "terminal_hour_kept",
 }
 TABLES = KEPT | {
+    "schema_support",
+    "total",
     "aggregate_floor",
     "alert",
     "alert_case",

@@ -48,10 +48,10 @@ def create(
     typer.echo(key.text)
 
 
-def show(settings: Settings, limit: int, *, as_json: bool) -> None:
-    """Prints keys, oldest first: a table, or a JSON line each."""
+def show(settings: Settings, limit: int, after: str | None, *, as_json: bool) -> None:
+    """Prints keys, oldest first: a table, or a JSON line each. Raises `api_keys.NoSuchKey`."""
     with _connected(settings) as conn:
-        found = api_keys.listed(conn, limit=limit + 1)
+        found = api_keys.listed(conn, limit=limit + 1, after=after)
     shown = found[:limit]
     if as_json:
         for key in shown:
@@ -61,7 +61,7 @@ def show(settings: Settings, limit: int, *, as_json: bool) -> None:
     else:
         typer.echo("no keys: tidegate keys create makes one", err=True)
     if len(found) > limit:
-        typer.echo(f"there are newer ones: --limit {limit} was reached", err=True)
+        typer.echo(f"there are newer ones: --after {shown[-1].prefix} shows them", err=True)
 
 
 def revoke(settings: Settings, prefix: str) -> None:

@@ -50,12 +50,13 @@ def create(
 @app.command("list")
 def list_(
     limit: Annotated[int, typer.Option(help="Lines at most.", min=1, max=10_000)] = 200,
+    after: Annotated[str | None, typer.Option(help="Go on after this prefix.")] = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON object for each.")] = False,
 ) -> None:
     """Show keys, oldest first, also those that have ended; never their secrets."""
     from tidegate.cli import keeping_keys
 
-    keeping_keys.show(settings(), limit, as_json=json)
+    keeping_keys.show(settings(), limit, after, as_json=json)
 
 
 @app.command()

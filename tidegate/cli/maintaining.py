@@ -22,7 +22,7 @@ from tidegate.cli.database import (
     opened,
 )
 from tidegate.settings import Retention, Settings
-from tidegate.store import aggregates, connection, gathering, policies, queries, retention
+from tidegate.store import aggregates, connection, gathering, policies, queries, retention, totals
 from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind
 
@@ -150,6 +150,8 @@ def _thorough(conn: Conn, kept: Retention) -> None:
         of = removed.setdefault(step.table, [0, 0])
         of[0] += step.rows
         of[1] += step.chunks
+    if wrong := totals.recount(conn):
+        log.info("totals were put right", extra={"totals": wrong})
     for table, (rows, chunks) in removed.items():
         facts = {"table": table} | ({"chunks": chunks} if chunks else {"rows": rows})
         log.info("removed what was past its retention", extra=facts)

@@ -56,9 +56,13 @@ SELECT {columns} FROM written
 """
 ).format(columns=COLUMNS)
 
-LIST = sql.SQL("SELECT {columns} FROM api_key ORDER BY created_at, prefix LIMIT %(limit)s").format(
-    columns=COLUMNS
-)
+LIST = sql.SQL(
+    """
+    SELECT {columns} FROM api_key
+    WHERE %(at)s::timestamptz IS NULL OR (created_at, prefix) > (%(at)s, %(after)s::text)
+    ORDER BY created_at, prefix LIMIT %(limit)s
+    """
+).format(columns=COLUMNS)
 
 BY_PREFIX = sql.SQL("SELECT {columns} FROM api_key WHERE prefix = %(prefix)s").format(
     columns=COLUMNS
@@ -176,10 +180,15 @@ def revoke(conn: Conn, prefix: str, *, actor: str) -> ApiKey:
     return found
 
 
-def listed(conn: Conn, *, limit: int) -> list[ApiKey]:
-    """Keys, oldest first, with those that were revoked or have expired."""
+def listed(conn: Conn, *, limit: int, after: str | None = None) -> list[ApiKey]:
+    """Keys, oldest first, with those that were revoked or have expired; `after` is the prefix of
+    the last one of the page before. Raises NoSuchKey."""
     with conn.cursor(row_factory=class_row(ApiKey)) as cursor:
-        return cursor.execute(LIST, {"limit": limit}).fetchall()
+        last = None if after is None else cursor.execute(BY_PREFIX, {"prefix": after}).fetchone()
+        if after is not None and last is None:
+            raise NoSuchKey(after)
+        at = None if last is None else last.created_at
+        return cursor.execute(LIST, {"limit": limit, "after": after, "at": at}).fetchall()
 
 
 def find(conn: Conn, prefix: str) -> FoundKey | None:

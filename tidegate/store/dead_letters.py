@@ -11,14 +11,21 @@ from tidegate.schema import DeadLetters, Texts
 from tidegate.store.connection import Conn, Micros
 from tidegate.store.queries import DeadLetter
 
+# They are counted here: TimescaleDB lets no trigger see all rows of a statement.
 WRITE = """
-INSERT INTO dead_letter (topic, partition, "offset", at, reason, field, detail, payload)
-SELECT *
-FROM unnest(
-    %(topic)s::text[], %(partition)s::bigint[], %(offset)s::bigint[], %(at)b::timestamptz[],
-    %(reason)s::text[], %(field)s::text[], %(detail)s::text[], %(payload)s::text[]
+WITH written AS (
+    INSERT INTO dead_letter (topic, partition, "offset", at, reason, field, detail, payload)
+    SELECT *
+    FROM unnest(
+        %(topic)s::text[], %(partition)s::bigint[], %(offset)s::bigint[], %(at)b::timestamptz[],
+        %(reason)s::text[], %(field)s::text[], %(detail)s::text[], %(payload)s::text[]
+    )
+    ON CONFLICT DO NOTHING
+    RETURNING reason
+), counted AS MATERIALIZED (
+    SELECT reason, count(*) AS number FROM written GROUP BY reason ORDER BY reason
 )
-ON CONFLICT DO NOTHING
+SELECT add_to_total('dead_letter', reason, '', number) FROM counted
 """
 
 # The key beside the id lets TimescaleDB look into one chunk only.
@@ -35,15 +42,15 @@ VALUES (%(actor)s, 'dead_letter.replay', %(id)s::text, %(after)s)
 """
 
 
-def write(conn: Conn, dead: DeadLetters) -> int:
-    """Writes the dead letters that are not there yet and returns how many that were.
+def write(conn: Conn, dead: DeadLetters) -> None:
+    """Writes the dead letters that are not there yet.
 
     A message is known by its topic, partition, offset and time. Any text is taken: what PostgreSQL
     cannot store (NUL, half a surrogate pair) is replaced by U+FFFD.
     """
     if len(dead) == 0:
-        return 0
-    done = conn.execute(
+        return
+    conn.execute(
         WRITE,
         {
             "topic": _storable(dead.topic),
@@ -56,7 +63,6 @@ def write(conn: Conn, dead: DeadLetters) -> int:
             "payload": _storable(dead.payload),
         },
     )
-    return done.rowcount
 
 
 def claim(conn: Conn, letter: DeadLetter, *, again: bool) -> datetime | None:

@@ -11,6 +11,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from tidegate.store import aggregates
+from tidegate.store import totals as running
 
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -90,7 +91,8 @@ _NAMES = """
 # NaN is greater than infinity in PostgreSQL, so this leaves out both.
 FINITE = "value > '-infinity' AND value < 'infinity'"
 
-_LATEST_METRICS = f"""
+# As of names. The last one is null, and has no values.
+_METRICS = """
     WITH RECURSIVE metrics(metric) AS (
         SELECT min(metric) FROM model_metric WHERE name = %(name)s
         UNION ALL
@@ -98,36 +100,51 @@ _LATEST_METRICS = f"""
             SELECT min(metric) FROM model_metric WHERE name = %(name)s AND metric > metrics.metric
         ) FROM metrics WHERE metrics.metric IS NOT NULL
     )
+"""
+
+_VALUES = f"""
+    FROM model_metric AS m
+    WHERE m.name = %(name)s AND m.metric = metrics.metric AND {FINITE}
+"""
+
+_LATEST_METRICS = f"""{_METRICS}
     SELECT metrics.metric, newest.at, newest.value, newest.examples
     FROM metrics CROSS JOIN LATERAL (
-        SELECT at, value, examples FROM model_metric
-        WHERE name = %(name)s AND metric = metrics.metric AND {FINITE}
-        ORDER BY at DESC LIMIT 1
+        SELECT at, value, examples {_VALUES} ORDER BY at DESC LIMIT 1
     ) AS newest
     ORDER BY 1
 """
 
-# Of n values in time order row k stays when k * points / n reaches a new whole number: evenly
-# spread, `points` of them at most, the newest always among them.
-_SERIES = f"""
-    SELECT metric, at, value, examples FROM (
-        SELECT metric, at, value, examples,
-               row_number() OVER (PARTITION BY metric ORDER BY at) AS k,
-               count(*) OVER (PARTITION BY metric) AS n
-        FROM model_metric WHERE name = %(name)s AND {FINITE}
-    ) AS numbered
-    WHERE n <= %(points)s OR (k * %(points)s) / n > ((k - 1) * %(points)s) / n
+# Of few values all. Of more, the time from the first to the newest is cut into `points` equal
+# pieces and the last value of each is looked up, so that years are read no slower than days.
+_SERIES = f"""{_METRICS}, ends AS MATERIALIZED (
+        SELECT metrics.metric, oldest.at AS oldest, newest.at AS newest,
+               (SELECT count(*) FROM (SELECT {_VALUES} LIMIT %(points)s + 1) AS few)
+                   > %(points)s AS many
+        FROM metrics
+        CROSS JOIN LATERAL (SELECT at {_VALUES} ORDER BY at LIMIT 1) AS oldest
+        CROSS JOIN LATERAL (SELECT at {_VALUES} ORDER BY at DESC LIMIT 1) AS newest
+    )
+    SELECT metrics.metric, v.at, v.value, v.examples
+    FROM ends AS metrics CROSS JOIN LATERAL (SELECT at, value, examples {_VALUES}) AS v
+    WHERE NOT many
+    UNION ALL
+    SELECT metrics.metric, v.at, v.value, v.examples
+    FROM ends AS metrics
+    CROSS JOIN LATERAL generate_series(1, %(points)s::integer) AS piece
+    CROSS JOIN LATERAL (
+        SELECT at, value, examples {_VALUES}
+            AND at > CASE piece WHEN 1 THEN '-infinity'::timestamptz
+                ELSE oldest + (newest - oldest) * ((piece - 1.0) / %(points)s) END
+            AND at <= CASE piece WHEN %(points)s THEN newest
+                ELSE oldest + (newest - oldest) * (piece::float8 / %(points)s) END
+        ORDER BY at DESC LIMIT 1
+    ) AS v
+    WHERE many
     ORDER BY metric, at
 """
 
 _DECIDED = "SELECT decision, sum(decisions)::bigint FROM decision_day GROUP BY decision"
-
-# An alert stands for every decision but approve.
-_ALERTS = "SELECT decision, status, count(*) FROM alert GROUP BY decision, status"
-
-_LABELS = "SELECT source, count(*) FROM label GROUP BY source ORDER BY source"
-_FRAUDS = "SELECT count(*) FROM standing_label WHERE fraud"
-_DEAD_LETTERS = "SELECT reason, count(*) FROM dead_letter GROUP BY reason ORDER BY reason"
 
 _NEWEST = "SELECT max(event_time) FROM score"
 
@@ -182,8 +199,8 @@ def latest_metrics(conn: Connection[Any], name: str) -> dict[str, Point]:
 
 
 def series(conn: Connection[Any], name: str, *, points: int) -> dict[str, Sequence[Point]]:
-    """Each metric of a model over event time, oldest first, thinned evenly to at most `points`
-    values; the newest value is always there."""
+    """Each metric of a model over event time, oldest first: all its values, or of more than
+    `points` the last one of each of as many equal times; the newest is always there."""
     found: dict[str, list[Point]] = {}
     for metric, at, value, examples in conn.execute(_SERIES, {"name": name, "points": points}):
         found.setdefault(metric, []).append(Point(at, value, examples))
@@ -196,7 +213,8 @@ def totals(conn: Connection[Any], *, exact_below: int = aggregates.EXACT_BELOW) 
     approximate = aggregates.behind(conn, exact_below=exact_below)
     alerts = {"open": 0, "investigating": 0, "closed": 0}
     alerted = {"review": 0, "decline": 0}
-    for decision, status, count in conn.execute(_ALERTS):
+    kept = running.read(conn)
+    for (decision, status), count in kept.alerts.items():  # one for every decision but approve
         alerts[status] += count
         alerted[decision] += count
     if approximate:
@@ -214,9 +232,9 @@ def totals(conn: Connection[Any], *, exact_below: int = aggregates.EXACT_BELOW) 
         approximate=approximate,
         decisions=decided,
         alerts=alerts,
-        labels=dict(conn.execute(_LABELS).fetchall()),
-        frauds=_number(conn, _FRAUDS),
-        dead_letters=dict(conn.execute(_DEAD_LETTERS).fetchall()),
+        labels=kept.labels,
+        frauds=kept.frauds,
+        dead_letters=kept.dead_letters,
         stream_time=newest,
         last_hour=_last(conn, newest, _HOUR, counted=not approximate),
         last_day=_last(conn, newest, _DAY, counted=not approximate),

@@ -33,7 +33,7 @@ def made(*offsets: int, payload: str = "{", field: str | None = None) -> DeadLet
 
 
 def test_a_dead_letter_is_stored_with_where_it_came_from(conn: Conn) -> None:
-    assert dead_letters.write(conn, made(7, 8, field="amount_minor")) == 2
+    dead_letters.write(conn, made(7, 8, field="amount_minor"))
     rows = conn.execute(
         'SELECT topic, partition, "offset", at, reason, field, detail, payload, replayed_at'
         ' FROM dead_letter ORDER BY "offset"'
@@ -46,8 +46,8 @@ def test_a_dead_letter_is_stored_with_where_it_came_from(conn: Conn) -> None:
 
 
 def test_a_replayed_message_is_one_dead_letter(conn: Conn) -> None:
-    assert dead_letters.write(conn, made(7)) == 1
-    assert dead_letters.write(conn, made(7, 8, 8)) == 1
+    dead_letters.write(conn, made(7))
+    dead_letters.write(conn, made(7, 8, 8))
     assert conn.execute("SELECT count(*) FROM dead_letter").fetchone() == (2,)
 
 
@@ -58,7 +58,8 @@ def test_text_that_the_database_refuses_is_made_storable(conn: Conn) -> None:
 
 
 def test_no_dead_letters_are_no_error(conn: Conn) -> None:
-    assert dead_letters.write(conn, made()) == 0
+    dead_letters.write(conn, made())
+    assert conn.execute("SELECT count(*) FROM dead_letter").fetchone() == (0,)
 
 
 def stored(conn: Conn) -> DeadLetter:

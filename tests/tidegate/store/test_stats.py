@@ -15,6 +15,7 @@ from tests.api.rows import (
     put_version,
 )
 from tidegate.store import aggregates, stats
+from tidegate.store.totals import recount
 
 HOUR = 3600
 
@@ -48,6 +49,7 @@ def test_totals_count_what_is_there(conn):
     put_dead_letter(conn, 1, reason="card_number")
     put_dead_letter(conn, 2)
     put_dead_letter(conn, 3)
+    recount(conn)  # dead letters are counted by who writes them
     totals = stats.totals(conn)
     assert (totals.scored, totals.approximate) == (7, False)
     assert totals.decisions == {"approve": 5, "review": 1, "decline": 1}
@@ -150,3 +152,12 @@ def test_a_series_is_thinned_evenly_and_keeps_its_newest_value(conn, there, poin
     assert series[-1].at == at(there - 1)
     gaps = {round((later.at - earlier.at).total_seconds()) for earlier, later in pairwise(series)}
     assert len(gaps) <= 2  # as even as whole rows can be
+
+
+def test_of_a_series_with_a_gap_each_equal_time_gives_its_last_value(conn):
+    for seconds in (*range(20), *range(1000, 1010)):
+        put_metric(conn, "average_precision", seconds, seconds)
+    put_metric(conn, "accuracy", 5, 0.5)  # of another metric, few
+    series = stats.series(conn, "champion", points=10)
+    assert [point.value for point in series["average_precision"]] == [19, 1009]
+    assert [point.value for point in series["accuracy"]] == [0.5]
