@@ -50,6 +50,7 @@ from api.targets import Targets
 from tidegate.sealing import Sealer
 from tidegate.settings import Access, Kafka, Webhooks
 from tidegate.store import connection
+from tidegate.store.release import Release
 
 # The pool's waiting line: with more requests than this waiting, the next one is told at once.
 MAX_WAITING = 64
@@ -97,7 +98,7 @@ ROUTERS = (
 def create_app(
     database_url: str,
     *,
-    schema_revision: str | None = None,
+    release: Release | None = None,
     feature_names: Sequence[str] = (),
     pool_size: int = 8,
     pool_timeout: float = 3.0,
@@ -112,8 +113,8 @@ def create_app(
 ) -> FastAPI:
     """The API as an ASGI application; nothing is opened before its lifespan starts.
 
-    `schema_revision` is the revision that `/readyz` asks of the database (None asks only that
-    some migration ran); `feature_names` name the stored features in their order; `pool_timeout`
+    `release` says which schemas `/readyz` is content with (None asks only that some migration
+    ran); `feature_names` name the stored features in their order; `pool_timeout`
     (seconds) bounds the wait for a connection and `query_timeout` (seconds) every statement; to
     `kafka` payments and labels are sent and dead letters replayed (None: payments and labels go to
     the inbox, dead letters nowhere, and the route says so). `access` says who is let in (None:
@@ -140,7 +141,7 @@ def create_app(
     sender = Sender()
     context = Context(
         pool=pool,
-        schema_revision=schema_revision,
+        release=release,
         feature_names=tuple(feature_names),
         figures=Figures(),
         kafka=kafka,

@@ -20,6 +20,7 @@ from tidegate.sealing import Sealer
 from tidegate.settings import Kafka
 from tidegate.store import connection
 from tidegate.store.connection import Conn
+from tidegate.store.release import Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Context:
     """The application's pool and what it was told when it was made."""
 
     pool: ConnectionPool[Conn]
-    schema_revision: str | None
+    release: Release | None
     feature_names: tuple[str, ...]
     figures: Figures
     kafka: Kafka | None

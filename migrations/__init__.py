@@ -53,6 +53,12 @@ def head() -> str:
     return newest
 
 
+def known() -> frozenset[str]:
+    """All revisions that this release knows."""
+    script = ScriptDirectory.from_config(_config(None))
+    return frozenset(revision.revision for revision in script.walk_revisions())
+
+
 def _config(connection: Connection | None) -> Config:
     config = Config(attributes={"connection": connection})
     # A percent sign in the path would be read as interpolation.

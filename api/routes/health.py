@@ -12,7 +12,8 @@ from api import declared, kinds, problems
 from api.context import Context, Ctx
 from api.replies import AliveReply, CheckReply, ReadyReply
 from tidegate import metrics
-from tidegate.store import queries
+from tidegate.store import queries, release
+from tidegate.store.release import Release, Schema
 
 router = APIRouter(tags=["health"])
 
@@ -28,7 +29,7 @@ async def healthz() -> AliveReply:
 
 @router.get("/readyz", response_model=ReadyReply, responses=declared.UNAVAILABLE)
 def readyz(context: Ctx) -> ReadyReply | Response:
-    """Whether the database answers and has the schema that this release expects."""
+    """Whether the database answers and has a schema that this release works with."""
     checks = _checks(context)
     wrong = [check.detail for check in checks if not check.ok]
     if wrong:
@@ -48,8 +49,7 @@ async def get_metrics() -> Response:
 def _checks(context: Context) -> list[CheckReply]:
     try:
         with context.pool.connection(timeout=READY_SECONDS) as conn:
-            found = queries.schema_revision(conn)
-            schema = _schema(found, context.schema_revision)
+            schema = _schema(release.schema(conn), context.release)
             newest = queries.newest_decision(conn) if schema.ok else None
     except (psycopg.OperationalError, psycopg.InterfaceError):
         # Why is in the pool's log: it may name hosts and users, which are not for everybody.
@@ -60,14 +60,14 @@ def _checks(context: Context) -> list[CheckReply]:
     return [answers, schema, _decisions(newest)]
 
 
-def _schema(found: str | None, expected: str | None) -> CheckReply:
-    way = "run `tidegate migrate`"
-    if found is None:
-        return CheckReply(name="schema", ok=False, detail=f"the database has no tables yet: {way}")
-    if expected is not None and found != expected:
-        detail = f"the schema is at {found} and this release needs {expected}: {way}"
+def _schema(found: Schema, own: Release | None) -> CheckReply:
+    if found.revision is None:
+        detail = "the database has no tables yet: run tidegate migrate"
         return CheckReply(name="schema", ok=False, detail=detail)
-    return CheckReply(name="schema", ok=True, detail=f"the schema is at {found}")
+    wrong = None if own is None else release.refusal(own, found)
+    if wrong is not None:
+        return CheckReply(name="schema", ok=False, detail=f"the schema {wrong}")
+    return CheckReply(name="schema", ok=True, detail=f"the schema is at {found.revision}")
 
 
 def _decisions(newest: tuple[datetime, datetime] | None) -> CheckReply:

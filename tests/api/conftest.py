@@ -26,6 +26,7 @@ from api.heads import TimedHeads
 from api.server import Server
 from tests.api.keys import ADMIN_KEY, put_admin_key
 from tests.remade import put_made, put_versions
+from tidegate.store.release import Release
 
 Serve = Callable[..., httpx.Client]
 
@@ -67,7 +68,7 @@ def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(database_url: str, **options: Any) -> httpx.Client:
-            options.setdefault("schema_revision", migrations.head())
+            options.setdefault("release", Release(migrations.head(), migrations.known()))
             key = options.pop("key", ADMIN_KEY)
             if key == ADMIN_KEY and "access" not in options:
                 # One that is not there yet, or has no tables, has no keys either.

@@ -25,6 +25,7 @@ from tests.api.conftest import served
 from tests.api.keys import ADMIN_KEY, bearer, put_admin_key
 from tests.remade import put_made, put_versions
 from tidegate.settings import Access, Webhooks
+from tidegate.store.release import Release
 
 CONFIG = {
     # The same requests each time: what is found by chance is found again.
@@ -78,7 +79,7 @@ def address(postgres: str, _template: str) -> Iterator[str]:
         monkeypatch.setattr(credentials, "WRONG_BURST", 1_000_000)
         app = create_app(
             url,
-            schema_revision=migrations.head(),
+            release=Release(migrations.head(), migrations.known()),
             access=Access(rate_per_second=1_000_000, rate_burst=1_000_000),
             hooks=Webhooks(deliver=False, allow_private=True),
         )

@@ -8,7 +8,9 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+import migrations
 from tests.api.rows import put_score
+from tidegate.store.release import Release
 
 
 def test_the_process_is_alive_without_a_database(serve, tmp_path):
@@ -45,20 +47,38 @@ def test_not_ready_says_that_the_database_does_not_answer(serve, tmp_path):
 def test_not_ready_says_that_the_tables_are_missing(serve, empty_database):
     answer = serve(empty_database).get("/readyz")
     assert answer.status_code == 503
-    assert "no tables yet: run `tidegate migrate`" in answer.json()["detail"]
+    assert "no tables yet: run tidegate migrate" in answer.json()["detail"]
     assert [check["ok"] for check in answer.json()["checks"]] == [True, False]
 
 
 def test_not_ready_says_which_schema_is_there_and_which_is_needed(serve, database):
-    answer = serve(database, schema_revision="9999").get("/readyz")
+    later = Release("9999", migrations.known() | {"9999"})
+    answer = serve(database, release=later).get("/readyz")
     assert answer.status_code == 503
-    assert "this release needs 9999" in answer.json()["detail"]
+    assert answer.json()["detail"] == (
+        f"the schema is at {migrations.head()}, this version works with 9999: run tidegate migrate"
+    )
+
+
+def test_an_older_release_stays_ready_until_a_newer_one_takes_something_away(serve, database):
+    older = Release(migrations.head(), migrations.known())
+    client = serve(database, release=older)
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("UPDATE alembic_version SET version_num = '9999'")
+        assert client.get("/readyz").status_code == 200
+        conn.execute("UPDATE schema_support SET works_from = '9998'")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == (
+        f"the schema is at 9999, this version works with {migrations.head()} and is too old for "
+        "it: install the newer version"
+    )
 
 
 def test_a_database_that_comes_later_is_found(serve, postgres):
     name = f"later_{uuid4().hex}"
     url = make_conninfo("", **(conninfo_to_dict(postgres) | {"dbname": name}))
-    client = serve(url, schema_revision=None)
+    client = serve(url, release=None)
     assert client.get("/readyz").json()["detail"] == "the database does not answer"
     with psycopg.connect(postgres, autocommit=True) as server:
         server.execute(

@@ -12,21 +12,31 @@ import typer
 import migrations
 from tidegate import embedded
 from tidegate.settings import Settings, masked_url
+from tidegate.store import connection, release
+from tidegate.store.connection import Conn
+from tidegate.store.release import Release
 
 # For who only looks: a migration under way is not waited for.
 IMPATIENT = "SET lock_timeout = '2s'"
 
 
 class SchemaMismatch(RuntimeError):
-    """The database's schema is not the one that this version works with."""
+    """The database's schema is none that this version works with."""
 
 
-def mismatch(url: str, revision: str | None) -> SchemaMismatch:
-    """What to raise of a database at this revision, which is not the newest."""
-    return SchemaMismatch(
-        f"the schema of {masked_url(url)} is at {revision or 'no revision'}, this version "
-        f"works with {migrations.head()}: run tidegate migrate"
-    )
+def this_release() -> Release:
+    """What this version knows of the schema."""
+    return Release(migrations.head(), migrations.known())
+
+
+def fitting(conn: Conn, url: str) -> str:
+    """The database's revision. Raises SchemaMismatch where this version does not work with it."""
+    found = release.schema(conn)
+    wrong = release.refusal(this_release(), found)
+    if wrong is not None:
+        raise SchemaMismatch(f"the schema of {masked_url(url)} {wrong}")
+    assert found.revision is not None
+    return found.revision
 
 
 def embedded_home(settings: Settings) -> Path:
@@ -36,7 +46,7 @@ def embedded_home(settings: Settings) -> Path:
 
 @dataclass(frozen=True)
 class Database:
-    """A database at the newest schema."""
+    """A database whose schema this version works with."""
 
     url: str
     revision: str
@@ -44,25 +54,26 @@ class Database:
 
 @contextmanager
 def migrated(settings: Settings, directory: Path | None = None) -> Iterator[Database]:
-    """The database, brought to the newest schema. directory: of the embedded one, if it is that."""
+    """The database, brought to the newest schema that this version knows; one that is at a newer
+    one already is left so. directory: of the embedded one, if it is that. Raises SchemaMismatch."""
     with opened(settings, directory) as url:
-        migrations.upgrade(url)
-        yield Database(url, migrations.head())
+        with connection.connect(url, application_name="tidegate-check") as conn:
+            found = release.schema(conn).revision
+        if found is None or found in migrations.known():
+            migrations.upgrade(url)
+        yield Database(url, _revision(url))
 
 
 @contextmanager
-def at_head(settings: Settings) -> Iterator[Database]:
-    """The database as it is, which must be at the newest schema; the embedded one, which nobody
-    else looks after, is brought there. Raises SchemaMismatch."""
+def usable(settings: Settings) -> Iterator[Database]:
+    """The database as it is, whose schema must be one that this version works with; the embedded
+    one, which nobody else looks after, is brought to the newest. Raises SchemaMismatch."""
     if settings.storage.database_url is None:
         with migrated(settings) as database:
             yield database
         return
     with opened(settings) as url:
-        revision = migrations.current(url)
-        if revision != migrations.head():
-            raise mismatch(url, revision)
-        yield Database(url, revision)
+        yield Database(url, _revision(url))
 
 
 @contextmanager
@@ -75,3 +86,8 @@ def opened(settings: Settings, directory: Path | None = None) -> Iterator[str]:
     typer.echo(f"database: embedded PostgreSQL, its files in {home}", err=True)
     with embedded.start(home) as server:
         yield server.url
+
+
+def _revision(url: str) -> str:
+    with connection.connect(url, application_name="tidegate-check") as conn:
+        return fitting(conn, url)

@@ -18,18 +18,17 @@ from typing import NamedTuple
 import psycopg
 import typer
 
-import migrations
 from dataflows.recovery import RecoveryMismatch, manifest_of, stored_steps
 from dataflows.scoring import FLOW
 from dataflows.verify import RecoveryDamaged
 from tidegate import embedded
-from tidegate.cli.database import IMPATIENT, embedded_home
+from tidegate.cli.database import IMPATIENT, embedded_home, this_release
 from tidegate.cli.errors import told
 from tidegate.cli.scoring import described
 from tidegate.kafka import admin
 from tidegate.kafka.admin import NoBroker
 from tidegate.settings import Kafka, SettingError, Settings, masked_url
-from tidegate.store import aggregates, connection, policies, queries
+from tidegate.store import aggregates, connection, policies, release
 from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind, TableStatus, spelt
 
@@ -103,15 +102,11 @@ def _database(settings: Settings) -> Iterator[Line]:
 
 
 def _schema(conn: Conn, settings: Settings) -> Iterator[Line]:
-    found, wanted = queries.schema_revision(conn), migrations.head()
-    if found != wanted:
-        yield Line(
-            False,
-            "schema",
-            f"at {found or 'no revision'}, this version works with {wanted}: run tidegate migrate",
-        )
+    found = release.schema(conn)
+    if (wrong := release.refusal(this_release(), found)) is not None:
+        yield Line(False, "schema", wrong.removeprefix("is "))
         return
-    yield Line(True, "schema", f"at {found}")
+    yield Line(True, "schema", f"at {found.revision}")
     status = policies.status(conn)
     version = f" {status.version}" if status.version else ""
     plain = {

@@ -13,7 +13,7 @@ import typer
 from tidegate import keys
 from tidegate.access import ROLES, Role, Scope
 from tidegate.cli import tables
-from tidegate.cli.database import at_head
+from tidegate.cli.database import usable
 from tidegate.cli.given import actor
 from tidegate.settings import Settings
 from tidegate.store import api_keys
@@ -81,7 +81,7 @@ def revoke(settings: Settings, prefix: str) -> None:
 def _connected(settings: Settings) -> Iterator[Conn]:
     """A connection whose transaction is committed at the end."""
     with (
-        at_head(settings) as database,
+        usable(settings) as database,
         connect(database.url, application_name=NAME) as conn,
     ):
         yield conn

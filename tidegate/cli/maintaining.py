@@ -11,18 +11,18 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import typer
 
-import migrations
 from tidegate.cli.database import (
     IMPATIENT,
     SchemaMismatch,
-    at_head,
     embedded_home,
+    fitting,
     migrated,
-    mismatch,
     opened,
+    this_release,
+    usable,
 )
 from tidegate.settings import Retention, Settings
-from tidegate.store import aggregates, connection, gathering, policies, queries, retention, totals
+from tidegate.store import aggregates, connection, gathering, policies, retention, totals
 from tidegate.store.connection import Conn
 from tidegate.store.policies import Kind
 
@@ -50,6 +50,9 @@ def migrate(settings: Settings) -> None:
     """
     with migrated(settings) as database:
         typer.echo(f"the schema is at revision {database.revision}", err=True)
+        if database.revision != this_release().newest:
+            typer.echo("a newer version did that, and this one works with it: left so", err=True)
+            return
         with connection.connect(database.url, application_name="tidegate-migrate") as conn:
             # As in migrations: poolers lose what a session prepared.
             conn.prepare_threshold = None
@@ -65,7 +68,7 @@ def migrate(settings: Settings) -> None:
 
 
 def check(settings: Settings) -> None:
-    """Raises SchemaMismatch unless the schema is at its newest version. Changes nothing, and waits
+    """Raises SchemaMismatch unless this version works with the schema. Changes nothing, and waits
     for nobody who migrates."""
     home = embedded_home(settings)
     if settings.storage.database_url is None and not home.exists():
@@ -75,9 +78,7 @@ def check(settings: Settings) -> None:
         connection.connect(url, application_name="tidegate-check") as conn,
     ):
         conn.execute(IMPATIENT)
-        found = queries.schema_revision(conn)
-    if found != migrations.head():
-        raise mismatch(url, found)
+        fitting(conn, url)
 
 
 def maintain(settings: Settings, every: float | None) -> None:
@@ -90,7 +91,7 @@ def maintain(settings: Settings, every: float | None) -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with at_head(settings) as database:
+        with usable(settings) as database:
             while True:
                 try:
                     if not _in_turn(database.url, settings.retention, every):

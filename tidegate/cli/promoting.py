@@ -10,7 +10,7 @@ from dataclasses import asdict
 import typer
 
 from tidegate.cli import tables
-from tidegate.cli.database import at_head
+from tidegate.cli.database import usable
 from tidegate.cli.given import actor
 from tidegate.schema import CHAMPION
 from tidegate.settings import Settings
@@ -71,7 +71,7 @@ def history(settings: Settings, limit: int, *, as_json: bool) -> None:
 def _connected(settings: Settings) -> Iterator[Conn]:
     """A connection whose transaction is committed at the end."""
     with (
-        at_head(settings) as database,
+        usable(settings) as database,
         connect(database.url, application_name=NAME) as conn,
     ):
         yield conn

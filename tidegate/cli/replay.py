@@ -12,7 +12,7 @@ import typer
 
 from models.published import ONE
 from models.replay import CannotReplay, Replayer
-from tidegate.cli.database import at_head
+from tidegate.cli.database import usable
 from tidegate.schema import Decision
 from tidegate.settings import Settings
 from tidegate.store import connection, models, replays
@@ -26,7 +26,7 @@ def replay(settings: Settings, transaction_id: str) -> None:
     """Prints the stored decision beside the one made again; exits with 1 where they differ.
 
     Raises `replay.CannotReplay`."""
-    with at_head(settings) as database, _looking(database.url) as conn:
+    with usable(settings) as database, _looking(database.url) as conn:
         stored = replays.made(conn, transaction_id)
         if stored is None:
             typer.echo(f"tidegate: there is no decision on {transaction_id!r}", err=True)
@@ -46,7 +46,7 @@ def audit(settings: Settings, most: int) -> None:
     """Makes a sample of decisions again and prints how many differ; exits with 1 where one does,
     or where one cannot be made again."""
     count, different, lost = 0, 0, Counter[str]()
-    with at_head(settings) as database, _looking(database.url) as conn:
+    with usable(settings) as database, _looking(database.url) as conn:
         replayer = _replayer(conn)
         for run in replays.sample(conn, most):
             count += len(run)

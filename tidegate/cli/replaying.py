@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from tidegate.cli import tables
-from tidegate.cli.database import at_head
+from tidegate.cli.database import usable
 from tidegate.cli.given import actor
 from tidegate.inbox_replay import came_by_inbox
 from tidegate.inbox_replay import replay as put_again
@@ -41,7 +41,7 @@ def show(
     """Prints dead letters, last stored first: a table, or a JSON line each."""
     which = DeadLetterFilter(reason, topic, None if all_of_them else False)
     with (
-        at_head(settings) as database,
+        usable(settings) as database,
         connect(database.url, application_name=NAME) as conn,
     ):
         found = queries.dead_letters(conn, which, limit=limit + 1)
@@ -73,7 +73,7 @@ def replay(
     correction = None if payload is None else _read(payload)
     refused = 0
     with (
-        at_head(settings) as database,
+        usable(settings) as database,
         connect(database.url, application_name=NAME) as conn,
         ExitStack() as opened,
     ):

@@ -15,7 +15,7 @@ from dataflows.runner import join as join_flow
 from dataflows.runner import run as run_flow
 from models.roster import challengers
 from tidegate.cli.counting import counted
-from tidegate.cli.database import at_head
+from tidegate.cli.database import usable
 from tidegate.cli.progress import bar
 from tidegate.kafka import admin
 from tidegate.readers import TransactionFile
@@ -41,7 +41,7 @@ def run(
             )
         _run_live(settings)
         return
-    with at_head(settings) as database, counted(database.url):
+    with usable(settings) as database, counted(database.url):
         given = described(settings, database.url, transactions, labels, currency)
         started = time.monotonic()
         rows = 0
@@ -71,13 +71,13 @@ def supervise(settings: Settings, address: str, name: str, *, joins: bool) -> No
     if not joins:
         _run_live(settings, address)
         return
-    with at_head(settings) as database:
+    with usable(settings) as database:
         join_flow(_live(settings, database.url), name, address)
         log.info("stopped")
 
 
 def _run_live(settings: Settings, address: str | None = None) -> None:
-    with at_head(settings) as database, counted(database.url):
+    with usable(settings) as database, counted(database.url):
         run_flow(_live(settings, database.url), address=address)
         log.info("stopped with a last snapshot")
 

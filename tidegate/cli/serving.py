@@ -12,12 +12,11 @@ from dataclasses import replace
 import typer
 import uvicorn
 
-import migrations
 from api import create_app
 from api.heads import TimedHeads
 from api.server import Server
 from models.features import NAMES
-from tidegate.cli.database import migrated
+from tidegate.cli.database import migrated, this_release
 from tidegate.environment import is_loopback
 from tidegate.settings import Access, Kafka, SettingError, Settings
 
@@ -64,7 +63,7 @@ def _server(
 ) -> Server:
     app = create_app(
         database_url,
-        schema_revision=migrations.head(),
+        release=this_release(),
         feature_names=NAMES,
         kafka=settings.kafka if settings.kafka.brokers else None,
         access=settings.access,

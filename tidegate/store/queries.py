@@ -148,8 +148,6 @@ _WAITING = """
     SELECT id FROM dead_letter WHERE reason = %(reason)s AND replayed_at IS NULL ORDER BY id
 """
 
-_REVISION_TABLE = "SELECT to_regclass('alembic_version') IS NOT NULL"
-_REVISION = "SELECT version_num FROM alembic_version"
 
 _NEWEST = "SELECT event_time, scored_at FROM score ORDER BY event_time DESC LIMIT 1"
 
@@ -230,16 +228,6 @@ def waiting(conn: Connection[Any], reason: str) -> list[int]:
     """The ids of all dead letters of a reason that were not replayed yet, first stored first."""
     with conn.cursor() as cursor:
         return [int(id) for (id,) in cursor.execute(_WAITING, {"reason": reason})]
-
-
-def schema_revision(conn: Connection[Any]) -> str | None:
-    """The schema's revision as the migrations left it, or None where they never ran."""
-    with conn.cursor() as cursor:
-        there = cursor.execute(_REVISION_TABLE).fetchone()
-        if there is None or not there[0]:
-            return None
-        row = cursor.execute(_REVISION).fetchone()
-    return None if row is None else str(row[0])
 
 
 def newest_decision(conn: Connection[Any]) -> tuple[datetime, datetime] | None:

@@ -83,6 +83,41 @@ def test_migrate_check_refuses_another_schema_and_changes_nothing(
     assert migrations.current(empty_database) == "0001"
 
 
+def at_a_newer_schema(database: str, works_from: str) -> None:
+    """As a version leaves it that is not written yet."""
+    with psycopg.connect(database) as conn:
+        conn.execute("UPDATE alembic_version SET version_num = '9999'")
+        conn.execute("UPDATE schema_support SET works_from = %s", (works_from,))
+
+
+COMMANDS = [["migrate", "--check"], ["migrate"], ["maintain", "--once"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_newer_schema_that_only_added_is_worked_with_and_left_so(
+    tidegate: Command, database: str, command: list[str]
+) -> None:
+    at_a_newer_schema(database, migrations.head())
+    told = tidegate(*command, DATABASE_URL=database)
+    assert told.returncode == 0, told.stderr
+    assert migrations.current(database) == "9999"
+    if command == ["migrate"]:
+        assert "a newer version did that, and this one works with it" in told.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_newer_schema_that_took_something_away_is_refused(
+    tidegate: Command, database: str, command: list[str]
+) -> None:
+    at_a_newer_schema(database, "9998")
+    told = tidegate(*command, DATABASE_URL=database)
+    assert told.returncode == 1
+    assert told.stderr.count("\n") == 1, told.stderr
+    assert told.stderr.rstrip().endswith("is too old for it: install the newer version")
+    with psycopg.connect(database) as conn:
+        assert conn.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+
+
 def test_migrate_check_does_not_wait_for_one_who_migrates(
     tidegate: Command, empty_database: str
 ) -> None:

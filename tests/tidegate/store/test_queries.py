@@ -163,13 +163,6 @@ def test_those_that_wait_come_in_the_order_they_were_stored(conn):
     assert [offsets[id] for id in queries.waiting(conn, "malformed")] == [5, 3, 9]
 
 
-def test_the_schema_revision_is_none_before_the_first_migration(conn):
-    found = conn.execute("SELECT version_num FROM alembic_version").fetchone()
-    assert queries.schema_revision(conn) == found[0]
-    conn.execute("DROP TABLE alembic_version")
-    assert queries.schema_revision(conn) is None
-
-
 def test_the_newest_decision_is_that_of_the_newest_event(conn):
     assert queries.newest_decision(conn) is None
     put_score(conn, "t-1", 10, scored_at=at(100))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def random_letters(chosen: random.Random) -> DeadLetters:
 @pytest.mark.parametrize("seed", range(6))
 def test_totals_are_what_a_count_says_after_each_change(conn: Conn, seed: int) -> None:
     chosen = random.Random(seed)
-    alerts = []
+    alerts: list[UUID] = []
     for number in range(25):
         kind = chosen.randrange(4)
         if kind == 0:
