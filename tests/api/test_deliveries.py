@@ -37,6 +37,11 @@ FAST = Sending(waits=(0.1, 0.2, 0.4, 0.8), timeout=1.0)
 
 
 @pytest.fixture
+def database(either_database: str) -> str:
+    return either_database
+
+
+@pytest.fixture
 def receiver():
     with receiving() as running:
         yield running

@@ -17,6 +17,11 @@ from tests.api.rows import put_alert
 PATH = "/v1/alerts/export"
 
 
+@pytest.fixture
+def database(either_database: str) -> str:
+    return either_database
+
+
 def rows_of(answer):
     assert answer.status_code == 200, answer.text
     return list(csv.DictReader(io.StringIO(answer.text)))

@@ -16,6 +16,11 @@ from tidegate.settings import Webhooks
 URL = "https://hooks.example.com/tidegate?key=abc"
 
 
+@pytest.fixture
+def database(either_database: str) -> str:
+    return either_database
+
+
 def make(client, **given):
     answer = client.post("/v1/webhooks", json={"url": URL} | given)
     assert answer.status_code == 201, answer.text

@@ -17,6 +17,11 @@ HOLDERS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND 
 HOLDERS += "SELECT oid FROM pg_database WHERE datname = current_database())"
 
 
+@pytest.fixture
+def database(either_database: str) -> str:
+    return either_database
+
+
 def holders(database: str) -> list[int]:
     with psycopg.connect(database) as conn:
         return [pid for (pid,) in conn.execute(HOLDERS.encode()).fetchall()]

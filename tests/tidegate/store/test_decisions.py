@@ -11,6 +11,7 @@ import pytest
 
 from tidegate.schema import DAY, Decision, Decisions, to_datetime
 from tidegate.store import connection, decisions
+from tidegate.store import decided as decided_ones
 from tidegate.store.connection import Conn
 
 MakeDecisions = Callable[..., Decisions]
@@ -166,3 +167,17 @@ def test_nothing_is_committed(database: str, conn: Conn, decided: MakeDecisions)
     with connection.connect(database, application_name="other") as other:
         assert column(other, "SELECT count(*) FROM score") == [0]
         assert column(other, "SELECT count(*) FROM alert") == [0]
+
+
+def test_what_stands_of_payments_is_told_by_id_and_time(conn: Conn, decided: MakeDecisions) -> None:
+    part = decided(["t1", "t2"], decisions=[Decision.APPROVE, Decision.REVIEW])
+    decisions.write(conn, [part])
+    times = part.batch.event_time.tolist()
+    found = decisions.standing(conn, ["t1", "t2", "t3"], [times[0], times[0], times[0]])
+    assert found.keys() == {("t1", times[0])}  # of t2 nothing was decided at that time
+    found = decisions.standing(conn, ["t2"], [times[1]])
+    ((_, at, score, decision, *_),) = found.values()
+    assert (at, score, decision) == (times[1], 1.0, "review")
+    asked = decided_ones.get(conn, [("t1", times[0]), ("t3", times[0])])
+    assert [one.decision for one in asked.values()] == ["approve"]
+    decided_ones.tell(conn)

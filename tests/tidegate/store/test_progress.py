@@ -108,3 +108,13 @@ def test_a_start_waits_for_the_older_clusters_open_transaction(database: str) ->
         with pytest.raises(progress.Fenced):
             progress.advance(old, generation, {"p0": 1})()
         old.rollback()
+
+
+def test_what_is_stored_of_a_topic_is_marked_for_its_generation_alone(conn: Conn) -> None:
+    first = progress.take_generation(conn)
+    progress.mark(conn, first, {("transactions", 0): 7, ("labels", 1): 3})
+    progress.mark(conn, first, {("transactions", 0): 9})
+    progress.mark(conn, first, {})
+    assert progress.read_marks(conn, first) == {("transactions", 0): 9, ("labels", 1): 3}
+    second = progress.take_generation(conn)
+    assert progress.read_marks(conn, second) == {}
