@@ -24,7 +24,7 @@ from models.portable import pack, unpack
 from models.roster import Challenger
 from models.watch import DRIFT
 from tidegate import metrics
-from tidegate.schema import CHAMPION, SUSPENDED, TRIAL, Examples, Metric, ModelVersion
+from tidegate.schema import CHAMPION, SECOND, SUSPENDED, TRIAL, Examples, Metric, ModelVersion, View
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,8 @@ class _ModelStep(Remembering[Lesson, Release | Outcome]):
 
     def _step(self, learner: Teachable, lesson: Lesson) -> Iterable[Release | Outcome]:
         changed = learner.learn(lesson.examples, lesson.now)
+        if lesson.model == CHAMPION:
+            _show_delay(lesson)
         serves = lesson.model == lesson.serving
         if serves:
             due = changed or not self._served
@@ -166,6 +168,14 @@ def readable(state: bytes) -> None:
 def _version(learner: Teachable) -> ModelVersion:
     assert isinstance(learner, Learner)  # others are never promoted
     return learner.model_version()
+
+
+def _show_delay(lesson: Lesson) -> None:
+    """How long it took to know of frauds that were not known before."""
+    examples = lesson.examples
+    found = examples.fraud & (examples.before != View.FRAUD)
+    for at in examples.event_time[found].tolist():
+        metrics.LABEL_DELAY_SECONDS.observe((lesson.now - at) / SECOND)
 
 
 def _show(metric: Metric) -> None:

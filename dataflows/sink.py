@@ -27,7 +27,9 @@ class _Partition(StatefulSinkPartition[Outcome, bytes]):
     @noting
     def snapshot(self) -> bytes:
         with metrics.SNAPSHOT_SECONDS.time():
-            return seal(_KIND, _VERSION, self._writer.settle(self._name))
+            state = seal(_KIND, _VERSION, self._writer.settle(self._name))
+        metrics.LAST_SNAPSHOT.set_to_current_time()
+        return state
 
 
 class OutcomeSink(FixedPartitionedSink[Outcome, bytes]):

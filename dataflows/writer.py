@@ -76,7 +76,10 @@ class DatabaseWriter:
     def write(self, partition: str, outcomes: list[Outcome]) -> None:
         """Queues outcomes; blocks while the queue is full. Raises what stopped the writer."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queued_rows < MOST_QUEUED or self._failure)
+            if self._queued_rows >= MOST_QUEUED:
+                began = time.monotonic()
+                self._changed.wait_for(lambda: self._queued_rows < MOST_QUEUED or self._failure)
+                metrics.BACK_PRESSURE_SECONDS.inc(time.monotonic() - began)
             self._raise_failure()
             for outcome in outcomes:
                 self._queue.append((partition, outcome))
@@ -84,6 +87,7 @@ class DatabaseWriter:
                 # A challenger's metrics may come after the champion's of a later step.
                 self._last[partition] = max(outcome.number, self._last[partition])
             self._taken += len(outcomes)
+            metrics.WRITER_QUEUED_ROWS.set(self._queued_rows)
             self._changed.notify_all()
 
     def settle(self, partition: str) -> int:
@@ -135,6 +139,7 @@ class DatabaseWriter:
                 with self._changed:
                     self._queued_rows -= sum(map(_rows, outcomes))
                     self._done += len(outcomes)
+                    metrics.WRITER_QUEUED_ROWS.set(self._queued_rows)
                     self._changed.notify_all()
         except BaseException as error:
             with self._changed:

@@ -34,6 +34,9 @@ LABEL_SOURCES = ("chargeback", "issuer", "customer", "analyst")
 # Upper bounds in seconds: a payment waits for its decision, so the steps are fine below a second;
 # a backlog is told from a stop by the ones above.
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
+# A customer calls the same day; a chargeback takes weeks.
+_DAY = 86_400.0
+_DELAY = (_DAY / 24, _DAY / 4, *(days * _DAY for days in (1, 2, 4, 7, 10, 14, 21, 30, 45, 60, 90)))
 _SNAPSHOT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 # An answer from an index takes milliseconds; ten seconds is the statement timeout.
 _REQUEST = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -74,6 +77,12 @@ LABELS = Counter(
 CONSUMER_LAG = Gauge(
     "tidegate_consumer_lag",
     "Messages of a Kafka partition that are there and not yet read.",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
+CONSUMER_LAG_SECONDS = Gauge(
+    "tidegate_consumer_lag_seconds",
+    "Age of the next message of a partition that is fetched and not yet read; 0 when none waits.",
     ["topic", "partition"],
     registry=REGISTRY,
 )
@@ -148,6 +157,40 @@ SNAPSHOT_SECONDS = Histogram(
     "Time that a step or a sink took for its part of a snapshot.",
     unit="seconds",
     buckets=_SNAPSHOT,
+    registry=REGISTRY,
+)
+
+LAST_SNAPSHOT = Gauge(
+    "tidegate_last_snapshot_timestamp_seconds",
+    "When the sinks of this process last gave their part of a snapshot, in Unix time.",
+    registry=REGISTRY,
+)
+WRITER_QUEUED_ROWS = Gauge(
+    "tidegate_writer_queued_rows",
+    "Rows that wait to be stored. Where there are too many, the sources are held back.",
+    registry=REGISTRY,
+)
+BACK_PRESSURE_SECONDS = Counter(
+    "tidegate_back_pressure_seconds_total",
+    "Time that the flow stood still because rows were not stored as fast as they came.",
+    registry=REGISTRY,
+)
+LABEL_DELAY_SECONDS = Histogram(
+    "tidegate_label_delay_seconds",
+    "From a payment to the champion's learning that it was a fraud, in event time.",
+    unit="seconds",
+    buckets=_DELAY,
+    registry=REGISTRY,
+)
+POOL_CONNECTIONS = Gauge(
+    "tidegate_database_pool_connections",
+    "Connections of the API's pool, by state: idle or in_use.",
+    ["state"],
+    registry=REGISTRY,
+)
+POOL_WAITING = Gauge(
+    "tidegate_database_pool_waiting_requests",
+    "Requests that wait for a connection of the API's pool.",
     registry=REGISTRY,
 )
 

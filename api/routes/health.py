@@ -40,8 +40,13 @@ def readyz(context: Ctx) -> ReadyReply | Response:
 
 
 @router.get("/metrics", include_in_schema=False)
-async def get_metrics() -> Response:
+async def get_metrics(context: Ctx) -> Response:
     """Prometheus metrics of this process."""
+    pool = context.pool.get_stats()
+    idle = pool.get("pool_available", 0)
+    metrics.POOL_CONNECTIONS.labels("idle").set(idle)
+    metrics.POOL_CONNECTIONS.labels("in_use").set(pool.get("pool_size", 0) - idle)
+    metrics.POOL_WAITING.set(pool.get("requests_waiting", 0))
     content, media_type = metrics.exposition()
     return Response(content, headers={"Content-Type": media_type})
 

@@ -18,7 +18,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from dataflows.live import decoding
 from dataflows.live.ending import ended
-from dataflows.live.lines import MOST_FETCHED, Line
+from dataflows.live.lines import MOST_FETCHED, Line, waited
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.store import History
 from tidegate import metrics
@@ -181,7 +181,12 @@ class InboxReader:
         self._looked = time.monotonic()
         for kind, half in self._halves.items():
             lag = inbox.count(conn, kind.value, half.line.handed, _MOST_LAG)
-            metrics.CONSUMER_LAG.labels(half.line.topic, str(PARTITION)).set(lag)
+            of = half.line.topic, str(PARTITION)
+            now = time.time()
+            metrics.CONSUMER_LAG.labels(*of).set(lag)
+            metrics.CONSUMER_LAG_SECONDS.labels(*of).set(
+                waited(half.line.fetched or half.fetched, now)
+            )
 
 
 def _message(topic: str, waiting: inbox.Waiting) -> Message:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import Message
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from dataflows.live import decoding
 from dataflows.live.pieces import Kind, Piece
 
 MOST_ROWS = 4096  # messages of one piece
 MOST_FETCHED = 16_384  # messages fetched and not handed on; beyond, the partition is paused
+
+
+def waited(fetched: Sequence[Message], now: float) -> float:
+    """For how many seconds (now: Unix time) the first of the messages has been there; 0 when there
+    is none."""
+    try:
+        kind, at = fetched[0].timestamp()
+    except IndexError:  # a check before could be overtaken by the thread that reads
+        return 0.0
+    return 0.0 if kind == TIMESTAMP_NOT_AVAILABLE else max(0.0, now - at / 1000)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from dataflows.live import decoding
 from dataflows.live.ending import ended
-from dataflows.live.lines import MOST_FETCHED, Line
+from dataflows.live.lines import MOST_FETCHED, Line, waited
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.live.watch import Found, SlotState, TopicGone, Watch
 from dataflows.store import History
@@ -246,7 +246,9 @@ class Reader:
         for line in self._by_place.values():
             if (high := self._high(line)) >= 0:
                 lag = max(0, high - line.handed)
-                metrics.CONSUMER_LAG.labels(line.topic, str(line.partition)).set(lag)
+                of = line.topic, str(line.partition)
+                metrics.CONSUMER_LAG.labels(*of).set(lag)
+                metrics.CONSUMER_LAG_SECONDS.labels(*of).set(waited(line.fetched, time.time()))
 
 
 def reading(kafka: Kafka, history: History) -> AbstractContextManager[Reader]:

@@ -110,3 +110,16 @@ def test_the_api_cannot_write(database):
         except psycopg.errors.ReadOnlySqlTransaction:
             return
     raise AssertionError("it could")
+
+
+def test_the_metrics_tell_of_the_pool(client, conn):
+    assert client.get("/readyz").status_code == 200
+    shown = client.get("/metrics").text
+    pool = {
+        line.split()[0]: float(line.split()[1])
+        for line in shown.splitlines()
+        if line.startswith("tidegate_database_pool")
+    }
+    assert pool['tidegate_database_pool_connections{state="idle"}'] >= 1
+    assert pool['tidegate_database_pool_connections{state="in_use"}'] == 0
+    assert pool["tidegate_database_pool_waiting_requests"] == 0

@@ -19,6 +19,7 @@ from dataflows.writer import MOST_QUEUED, DatabaseWriter
 from models.features import WIDTH
 from tests.databases import at
 from tests.dataflows.streams import START, decided, labels, payments, query
+from tidegate import metrics
 from tidegate.schema import SECOND, Metric, ModelVersion
 from tidegate.store import connection, progress
 
@@ -134,15 +135,19 @@ def test_while_the_database_is_away_the_queue_fills_and_nothing_is_lost(
         writer.begin("p0", None)
         writer.write("p0", [outcome(0, rows)])
         writer.settle("p0")
+        held = metrics.BACK_PRESSURE_SECONDS._value.get()
         with away(postgres, database):
             thread = threading.Thread(target=write, daemon=True)
             thread.start()
             wait_for("the queue takes what there is room for", filled)
             assert not done.wait(0.5), "the sink must block while the queue is full"
             assert len(taken) * rows < MOST_QUEUED + 2 * rows
+            assert metrics.WRITER_QUEUED_ROWS._value.get() >= MOST_QUEUED
         wait_for("the writer goes on when the database is back", done)
         assert writer.settle("p0") == steps - 1
         thread.join(10)
+        assert metrics.BACK_PRESSURE_SECONDS._value.get() - held >= 0.5
+        assert metrics.WRITER_QUEUED_ROWS._value.get() == 0
     assert query(database, "SELECT count(*), count(DISTINCT transaction_id) FROM score") == [
         (rows * steps, rows * steps)
     ]

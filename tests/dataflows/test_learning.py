@@ -35,7 +35,7 @@ from tests.dataflows.streams import a_run, query, simulated, write
 from tests.models.rows import scored
 from tidegate import metrics
 from tidegate.readers import LabelFile
-from tidegate.schema import DAY, HOUR, Decisions, Metric, texts
+from tidegate.schema import DAY, HOUR, SECOND, Decisions, Metric, View, texts
 from tidegate.store import connection, models, promotions
 
 MATURITY = 2.0
@@ -186,6 +186,20 @@ def test_a_challenger_of_another_release_begins_anew_and_a_damaged_one_is_refuse
     assert sent(again, lesson(1, "logistic")) is not None
     with pytest.raises(BadState):
         sent(ChallengeStep(step.snapshot()[:-9], (LOGISTIC,)), lesson(1, "logistic"))
+
+
+def test_how_late_frauds_became_known_is_measured_once_by_the_champion() -> None:
+    def told() -> tuple[float, float]:
+        delay = metrics.LABEL_DELAY_SECONDS
+        return sum(bucket.get() for bucket in delay._buckets), delay._sum.get()
+
+    (count, total), asked = told(), lesson(1, "champion")
+    sent(LearnStep(None, CHAMPION), replace(asked, number=0))
+    known = asked.examples.fraud & (asked.examples.before != View.FRAUD)
+    assert 0 < known.sum() == told()[0] - count
+    assert told()[1] - total == pytest.approx(known.sum() * HOUR / SECOND)
+    sent(ChallengeStep(None, (QUICK,)), lesson(0, "quick"))
+    assert told()[0] - count == known.sum()
 
 
 def test_one_that_is_suspended_is_shown() -> None:

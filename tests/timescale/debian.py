@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -45,9 +46,18 @@ def installed() -> bool:
     return os.geteuid() == 0 and (ROOT / _PROGRAMS.lstrip("/") / "postgres").exists()
 
 
+@dataclass(frozen=True)
+class Tls:
+    """A port of 127.0.0.1 on which sessions must be encrypted; certificate and key are PEM."""
+
+    port: int
+    certificate: bytes
+    key: bytes
+
+
 @contextmanager
-def server() -> Iterator[str]:
-    """URL of a server of this process's own, gone with all its data at the end."""
+def server(tls: Tls | None = None) -> Iterator[str]:
+    """URL of a server of this process's own, gone with all its data at the end: by its socket."""
     data = Path(tempfile.mkdtemp(prefix="tidegate-test-", dir=ROOT / "tmp"))
     inside = Path("/") / data.relative_to(ROOT)
     shutil.chown(data, *_owner())
@@ -57,7 +67,8 @@ def server() -> Iterator[str]:
     try:
         made = ["--pgdata", f"{inside}/data", "--username=postgres", "--auth=trust", "--no-sync"]
         _run("initdb", *made, "--encoding=UTF8", "--locale=C.UTF-8")
-        given = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        settings = _SETTINGS | ({} if tls is None else _secured(tls, data, inside))
+        given = [f"--{name}={value}" for name, value in settings.items()]
         with (data / "log").open("w") as log:
             running = subprocess.Popen(
                 _command("postgres", "-D", f"{inside}/data", "-k", str(inside), *given),
@@ -66,6 +77,7 @@ def server() -> Iterator[str]:
             )
         try:
             url = f"postgresql://postgres@/postgres?host={quote(str(near / 's'), safe='')}"
+            url += "" if tls is None else f"&port={tls.port}"
             _wait(url, running, data / "log")
             yield url
         finally:
@@ -74,6 +86,27 @@ def server() -> Iterator[str]:
     finally:
         shutil.rmtree(near)
         shutil.rmtree(data)
+
+
+def _secured(tls: Tls, data: Path, inside: Path) -> dict[str, str]:
+    """The settings of a server that takes TLS alone, but on its socket; writes their files."""
+    files = {
+        "certificate.pem": tls.certificate,
+        "key.pem": tls.key,
+        "hba": b"local all all trust\nhostssl all all 127.0.0.1/32 trust\n",
+    }
+    for name, content in files.items():
+        (data / name).write_bytes(content)
+        (data / name).chmod(0o600)
+        shutil.chown(data / name, *_owner())
+    return {
+        "listen_addresses": "127.0.0.1",
+        "port": str(tls.port),
+        "ssl": "on",
+        "ssl_cert_file": str(inside / "certificate.pem"),
+        "ssl_key_file": str(inside / "key.pem"),
+        "hba_file": str(inside / "hba"),
+    }
 
 
 def _command(program: str, *arguments: str) -> list[str]:

@@ -11,7 +11,8 @@ from tidegate.schema import DeadLetters, Texts
 from tidegate.store.connection import Conn, Micros
 from tidegate.store.queries import DeadLetter
 
-# They are counted here: TimescaleDB lets no trigger see all rows of a statement.
+# Counted here and not by a trigger, as alerts and labels are: one that sees all rows of a statement
+# is not had of a hypertable on every version of TimescaleDB.
 WRITE = """
 WITH written AS (
     INSERT INTO dead_letter (topic, partition, "offset", at, reason, field, detail, payload)
