@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-tests demo test faults lint format bench bench-storage requirements clean
+.PHONY: help setup setup-tests demo test faults lint format bench bench-storage audit requirements clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,9 +48,19 @@ bench: setup ## run the benchmarks
 bench-storage: setup ## measure the database: writing, reading ten million decisions, compressing
 	$(BIN)/python -m bench write trigger storage columnstore
 
+audit: setup setup-tests $(VENV)/audit/.ready ## check dependencies, licences, secrets, image, chart and rights
+	$(BIN)/python -m tests.audit
+
+$(VENV)/audit/.ready: requirements/audit.txt $(VENV)/.dev
+	$(BIN)/uv venv --quiet --clear $(VENV)/audit
+	$(BIN)/uv pip install --quiet --python $(VENV)/audit/bin/python --require-hashes \
+		--requirement requirements/audit.txt
+	@touch $@
+
 requirements: setup ## pin the newest allowed versions again, with hashes
 	$(COMPILE) --extra embedded --group build --output-file requirements/base.txt
 	$(COMPILE) --extra dev --group build --constraints requirements/base.txt --output-file requirements/dev.txt
+	$(subst pyproject.toml,,$(COMPILE)) --group audit --output-file requirements/audit.txt
 
 clean: ## remove .venv, caches and built files; .tidegate, the demo's data, stays
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
