@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -53,11 +54,19 @@ def full(number: int, rows: int = 8) -> Outcome:
 
 
 def trips(trace: Path) -> int:
-    """How often something was said to the server after it was listened to."""
-    ways = [line[0] for line in trace.read_text().splitlines()]
-    return sum(
-        way == "F" and before == "B" for before, way in zip(["B", *ways], ways, strict=False)
-    )
+    """How often an answer had to be waited for: whenever the server says that it is ready, or ready
+    for rows, and where what was sent of a pipeline was asked for before its end."""
+    waits, ends = 0, 0
+    said = re.findall(r"^([FB])\t\d+\t(\w+)", trace.read_text(), re.MULTILINE)
+    for way, message in said:
+        if message == "Sync":
+            ends += 1
+        elif message == "Flush":
+            waits += ends == 0  # else the end is on its way, and will be answered anyway
+        elif way == "B" and message in ("ReadyForQuery", "CopyInResponse"):
+            ends = max(0, ends - 1)
+            waits += 1
+    return waits
 
 
 def test_a_batch_takes_four_trips_with_all_that_comes_with_it(
