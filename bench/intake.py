@@ -32,6 +32,7 @@ from bench.http_client import Answer, Connections
 from bench.live import PATIENCE, cpu_seconds, end
 from bench.report import Figure, Report, figure, say
 from dataflows.supervisor import RunFailed
+from tidegate.collector import settle
 
 RATE = 200.0  # payments a second
 WARM_UP = 5.0  # seconds at that rate before those that count
@@ -121,6 +122,7 @@ async def _open_loop(served: _Served, requests: list[Request]) -> _Felt:
     while (answer := await connections.send(*probe)).status != 200:
         if answer.status != 202 or time.monotonic() > deadline:
             raise RunFailed(f"status {answer.status} and no decision: {answer.body.decode()}")
+    settle()  # or what is measured has pauses of the sender's own
     begin = time.monotonic() + 0.5
     felt = np.zeros(len(requests))
 

@@ -15,6 +15,7 @@ from dataflows.processes import KNOWN_FAILURE, tell, watch_parent
 from dataflows.supervisor import RunFailed
 from dataflows.working import run_worker
 from tidegate import logs
+from tidegate.collector import settle
 from tidegate.settings import Settings
 
 if __name__ == "__main__":
@@ -23,6 +24,7 @@ if __name__ == "__main__":
     line = sys.stdin.readline()
     watch_parent(sys.stdin)
     watch_clock()
+    settle()
     code = 0
     try:
         run_worker(line)

@@ -17,6 +17,7 @@ from models.roster import challengers
 from tidegate.cli.counting import counted
 from tidegate.cli.database import usable
 from tidegate.cli.progress import bar
+from tidegate.collector import settle
 from tidegate.kafka import admin
 from tidegate.readers import TransactionFile
 from tidegate.settings import SettingError, Settings
@@ -43,6 +44,7 @@ def run(
         return
     with usable(settings) as database, counted(database.url):
         given = described(settings, database.url, transactions, labels, currency)
+        settle()
         started = time.monotonic()
         rows = 0
         counts = [TransactionFile(path, currency=currency).rows for path in transactions]
@@ -72,12 +74,14 @@ def supervise(settings: Settings, address: str, name: str, *, joins: bool) -> No
         _run_live(settings, address)
         return
     with usable(settings) as database:
+        settle()
         join_flow(_live(settings, database.url), name, address)
         log.info("stopped")
 
 
 def _run_live(settings: Settings, address: str | None = None) -> None:
     with usable(settings) as database, counted(database.url):
+        settle()
         run_flow(_live(settings, database.url), address=address)
         log.info("stopped with a last snapshot")
 

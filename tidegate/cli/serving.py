@@ -17,6 +17,7 @@ from api.heads import TimedHeads
 from api.server import Server
 from models.features import NAMES
 from tidegate.cli.database import migrated, this_release
+from tidegate.collector import settle
 from tidegate.environment import is_loopback
 from tidegate.settings import Access, Kafka, SettingError, Settings
 
@@ -32,10 +33,16 @@ def serve(settings: Settings, host: str, port: int) -> None:
             "TIDEGATE_AUTH", f"is off: just a loopback --host may be served, not {host}"
         )
     if settings.storage.database_url is not None:
-        _server(settings.storage.database_url, host, port, settings).run()
+        _run(_server(settings.storage.database_url, host, port, settings))
         return
     with migrated(settings) as database:
-        _server(database.url, host, port, settings).run()
+        _run(_server(database.url, host, port, settings))
+
+
+def _run(server: Server) -> None:
+    server.config.load()  # what it would import only when it runs
+    settle()
+    server.run()
 
 
 @contextmanager
