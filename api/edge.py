@@ -11,8 +11,8 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import kinds, problems
-from tidegate import metrics
+from api import kinds, problems, traced
+from tidegate import logs, metrics
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,12 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         request_id = _request_id(scope)
+        with traced.request(scope), logs.about(request_id=request_id):
+            await self._answer(scope, receive, send, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started = time.perf_counter()
         largest = _LARGEST.get(scope["path"], LARGEST_BODY)
         status = 0
 
@@ -69,7 +73,7 @@ class Edge:
         try:
             await self._app(scope, _bounded(receive, largest), with_headers)
         except Exception:
-            log.exception("a request failed", extra={"request_id": request_id})
+            log.exception("a request failed")
             if status:  # too late for an answer: the server cuts the connection
                 raise
             await problems.reply(kinds.INTERNAL)(scope, receive, with_headers)
@@ -78,9 +82,10 @@ class Edge:
             route = route_of(scope)
             metrics.API_REQUESTS.labels(route=route, status=str(status or 499)).inc()
             metrics.API_REQUEST_SECONDS.labels(route=route).observe(seconds)
+            traced.answered(scope["method"], route, status, request_id)
             told = {"route": route, "status": status, "ms": round(1000 * seconds, 1)}
             level = logging.WARNING if status >= 500 else logging.DEBUG
-            log.log(level, "answered", extra={**told, "request_id": request_id})
+            log.log(level, "answered", extra=told)
 
 
 def _request_id(scope: Scope) -> str:

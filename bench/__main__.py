@@ -23,6 +23,7 @@ from bench import (
     run,
     storage,
     streams,
+    traces,
     trigger,
     write,
 )
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "write": write.bench,
     "trigger": trigger.bench,
     "kafka": kafka.bench,
+    "traces": traces.bench,
     "rescale": rescale.bench,
     "intake": intake.bench,
     "streams": streams.bench,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,7 +17,7 @@ from tests.kafka.broker import Broker
 from tidegate import simulate
 from tidegate.kafka.feeding import feeding
 from tidegate.schema import DAY, HOUR, MINUTE, SECOND, Batch, Labels, nothing
-from tidegate.settings import Kafka
+from tidegate.settings import Kafka, Topics
 from tidegate.simulation.world import PAYMENTS_A_DAY
 
 FRESH_WITHIN = 3 * MINUTE  # microseconds: what is younger than five is fresh to a run
@@ -38,13 +39,27 @@ class Worked:
 
 def work_off(server: str, broker: Broker, payments: Batch, labels: Labels) -> Worked:
     """Sends everything, starts a run, and waits until every payment is decided."""
-    rows = len(payments)
-    with topics(broker) as names:
+
+    def send(names: Topics) -> None:
         with feeding(Kafka((broker.address,), topics=names)) as feeder:
             feeder.send(payments, labels)
+
+    return work_off_sent(server, broker, len(payments), send)
+
+
+def work_off_sent(
+    server: str,
+    broker: Broker,
+    rows: int,
+    send: Callable[[Topics], None],
+    settings: Mapping[str, str] | None = None,
+) -> Worked:
+    """The same of so many payments that `send` sends to the topics, and with other settings."""
+    with topics(broker) as names:
+        send(names)
         ends = Ends(broker, names.decisions)
         began = time.monotonic()
-        with service(server, broker, names) as run:
+        with service(server, broker, names, settings=settings) as run:
             decided = 0
 
             def progress(least: int) -> bool:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -61,10 +61,14 @@ class Service:
 
 @contextmanager
 def service(
-    server: str, broker: Broker, topics: Topics, command: Sequence[str] = ("run",)
+    server: str,
+    broker: Broker,
+    topics: Topics,
+    command: Sequence[str] = ("run",),
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
-    """`tidegate run`, or another command, with an empty database and recovery store, and otherwise
-    default settings."""
+    """`tidegate run`, or another command, with an empty database and recovery store, these settings
+    and otherwise the default ones."""
     with (
         database.fresh(server) as url,
         tempfile.TemporaryDirectory(prefix="tidegate-bench-") as directory,
@@ -76,6 +80,7 @@ def service(
             "TIDEGATE_KAFKA_BROKERS": broker.address,
             "TIDEGATE_DATA_DIR": directory,
             "TIDEGATE_LOG_FORMAT": "text",
+            **(settings or {}),
         }
         log = Path(directory) / "log"
         with log.open("wb") as said:

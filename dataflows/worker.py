@@ -14,7 +14,7 @@ from dataflows.clock import watch_clock
 from dataflows.processes import KNOWN_FAILURE, tell, watch_parent
 from dataflows.supervisor import RunFailed
 from dataflows.working import run_worker
-from tidegate import logs
+from tidegate import logs, tracing
 from tidegate.collector import settle
 from tidegate.settings import Settings
 
@@ -27,7 +27,8 @@ if __name__ == "__main__":
     settle()
     code = 0
     try:
-        run_worker(line)
+        with tracing.sending(monitoring, "tidegate-flow"):
+            run_worker(line)
     except RunFailed as error:
         code = KNOWN_FAILURE
         if not tell(str(error), json.loads(line)):

@@ -16,8 +16,9 @@ import numpy as np
 
 from dataflows.messages import Outcome, Repeated
 from dataflows.publisher import Publisher
+from dataflows.traces import Batch, Traces
 from dataflows.transaction import store, versions_used
-from tidegate import metrics
+from tidegate import metrics, tracing
 from tidegate.kafka.outgoing import Stored, stored
 from tidegate.link import Link
 from tidegate.schema import Decision
@@ -52,6 +53,7 @@ class DatabaseWriter:
         self._publisher = publisher
         self._tells = tells
         self._on_stored = on_stored
+        self._traces = Traces()
         self._closed = threading.Event()
         self._link = Link(url, "tidegate-sink", self._closed)
         self._begin = Link(url, "tidegate-sink", self._closed)
@@ -129,13 +131,16 @@ class DatabaseWriter:
     def _run(self) -> None:
         try:
             while taken := self._next():
-                inserted = self._link.attempt(partial(self._store, taken))
                 outcomes = [outcome for _, outcome in taken]
-                standing = self._standing(outcomes, inserted)
-                self._used = versions_used(outcomes)
-                self._on_stored(outcomes)
-                if self._publisher is not None:
-                    _publish(self._publisher, outcomes, standing)
+                with self._traces.batch(self._generation, outcomes) as batch:
+                    with tracing.span("store"):
+                        inserted = self._link.attempt(partial(self._store, taken))
+                        standing = self._standing(outcomes, inserted)
+                    self._used = versions_used(outcomes)
+                    self._on_stored(outcomes)
+                    if self._publisher is not None:
+                        with tracing.span("publish"):
+                            _publish(self._publisher, outcomes, standing, batch)
                 with self._changed:
                     self._queued_rows -= sum(map(_rows, outcomes))
                     self._done += len(outcomes)
@@ -177,13 +182,15 @@ class DatabaseWriter:
         return {place: Stored(*row) for place, row in rows.items()}
 
 
-def _publish(publisher: Publisher, outcomes: Sequence[Outcome], standing: Standing) -> None:
-    for outcome in outcomes:
+def _publish(
+    publisher: Publisher, outcomes: Sequence[Outcome], standing: Standing, batch: Batch
+) -> None:
+    for place, outcome in enumerate(outcomes):
         if outcome.decisions is not None:
             rows = stored(outcome.decisions)
             if standing:
                 rows = (standing.get((row.transaction_id, row.event_time), row) for row in rows)
-            publisher.publish(rows, outcome.envelope)
+            publisher.publish(rows, batch.envelope(place, outcome.envelope))
         if outcome.repeated is not None:
             _publish_repeated(publisher, outcome.repeated, standing)
         if outcome.dead is not None:

@@ -111,6 +111,18 @@ class Given:
             )
         return value
 
+    def http_url(self, name: str) -> str | None:
+        """An http or https URL without a user or password, or None."""
+        value = self._value(name)
+        if not value:
+            return None
+        if not is_http_url(value):
+            raise SettingError(
+                PREFIX + name,
+                f"is {masked_url(value)}: http:// or https://, a host and no user are needed",
+            )
+        return value
+
     def brokers(self, name: str) -> tuple[str, ...]:
         """Addresses of Kafka brokers, host:port each, separated by commas."""
         value = self._value(name)
@@ -198,6 +210,16 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_http_url(url: str) -> bool:
+    """Whether it is an http or https URL, without a user."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def is_safe_url(url: str) -> bool:

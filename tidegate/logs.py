@@ -3,7 +3,7 @@
 Code logs through the standard library, with the facts beside the message, not inside it:
 `log.info("stored", extra={"rows": 2000})`. Log counts, times, versions and names of ours; never a
 token, an id of a customer or a message's content. As a last net, what looks like a card number or
-a URL's password is masked on its way out.
+a URL's password is masked on its way out. What many lines are about is said once, with `about`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Literal, TextIO
 
 from tidegate.redaction import mask
@@ -23,6 +27,20 @@ Format = Literal["auto", "text", "json"]
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "color_message"}
 _URL_PASSWORD = re.compile(r"(\w://[^\s:@/]*):[^\s@]*@")
 
+_about: ContextVar[Mapping[str, object]] = ContextVar(
+    "tidegate-about", default=MappingProxyType({})
+)
+
+
+@contextmanager
+def about(**facts: object) -> Iterator[None]:
+    """Puts these facts beside every message that is logged meanwhile, in this thread or task."""
+    before = _about.set({**_about.get(), **facts})
+    try:
+        yield
+    finally:
+        _about.reset(before)
+
 
 def configure(level: str = "info", style: Format = "auto", stream: TextIO | None = None) -> None:
     """Makes the root logger write to `stream` (standard error by default), in place of whatever it
@@ -30,7 +48,7 @@ def configure(level: str = "info", style: Format = "auto", stream: TextIO | None
 
     style: text, json, or auto, which is text on a terminal and JSON elsewhere. Warnings of Python
     are logged too; uvicorn's access lines are not, for their paths name cards, nor are those
-    of httpx.
+    of HTTP clients.
     """
     stream = sys.stderr if stream is None else stream
     as_text = style == "text" or (style == "auto" and stream.isatty())
@@ -44,7 +62,7 @@ def configure(level: str = "info", style: Format = "auto", stream: TextIO | None
     logging.captureWarnings(True)
     logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL + 1)
     # They name URLs that webhooks are sent to, which may have secrets in them.
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Three lines about itself whenever it is imported.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
@@ -98,7 +116,8 @@ def _at(record: logging.LogRecord) -> datetime:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+    own = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+    return {**_about.get(), **own}
 
 
 def _plain(value: object) -> object:

@@ -233,12 +233,14 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """Where a process shows its metrics, and how it logs."""
+    """Where a process shows its metrics and sends its traces, and how it logs."""
 
     metrics_port: int | None = None  # 1 to 65535; None: no exporter
     metrics_host: str = "127.0.0.1"  # 0.0.0.0 or :: for all interfaces
     log_level: str = "info"  # debug, info, warning or error
     log_format: str = "auto"  # text, json, or auto: text on a terminal, else json
+    traces_url: str | None = None  # of a collector, OTLP over HTTP; None: nothing is traced
+    traces_share: float = 0.01  # of what nobody decided on before, 0 to 1
 
     def __post_init__(self) -> None:
         if self.metrics_port is not None and not 1 <= self.metrics_port <= 65535:
@@ -248,6 +250,7 @@ class Monitoring:
             )
         _one_of("TIDEGATE_LOG_LEVEL", self.log_level, ("debug", "info", "warning", "error"))
         _one_of("TIDEGATE_LOG_FORMAT", self.log_format, ("auto", "text", "json"))
+        _within("TIDEGATE_TRACES_SHARE", self.traces_share, 0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +347,8 @@ class Settings:
             metrics_host=given.text("METRICS_HOST", default.monitoring.metrics_host),
             log_level=given.text("LOG_LEVEL", default.monitoring.log_level).lower(),
             log_format=given.text("LOG_FORMAT", default.monitoring.log_format).lower(),
+            traces_url=given.http_url("TRACES_URL"),
+            traces_share=given.number("TRACES_SHARE", default.monitoring.traces_share),
         )
         kept = default.retention
         score_days = given.whole("RETENTION_SCORE_DAYS", kept.score_days)

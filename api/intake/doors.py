@@ -33,6 +33,7 @@ class New:
     content: int  # hash, 64 bits, signed
     card_token: str
     message: bytes  # JSON
+    trace: str | None = None  # the header of the context that it goes on with
 
 
 @dataclass
@@ -92,6 +93,7 @@ class InboxDoor:
                 [new.place[0] for new in known.taken],
                 [new.content for new in known.taken],
                 [new.message.decode() for new in known.taken],
+                [new.trace for new in known.taken],
             )
 
     def labels(self, ids: Sequence[str], messages: Sequence[bytes]) -> None:
@@ -127,7 +129,10 @@ class KafkaDoor:
         if known is None:
             known = Known({}, {})
             decide(known)
-        self._sender.payments([(new.card_token.encode(), new.message) for new in known.taken])
+        self._sender.payments(
+            [(new.card_token.encode(), new.message) for new in known.taken],
+            [new.trace for new in known.taken],
+        )
 
     def labels(self, ids: Sequence[str], messages: Sequence[bytes]) -> None:
         """As `Door`."""

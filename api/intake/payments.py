@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,10 +22,12 @@ MOST_AHEAD = DAY
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """What one request brings: messages, JSON each, and its idempotency key if it has one."""
+    """What one request brings: messages, JSON each, and its idempotency key if it has one. trace:
+    the header of the context that they go on with."""
 
     messages: Sequence[bytes]
     key: Key | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _check(asked: Sequence[Payments]) -> Iterator[_Checked | Exception]:
         if wrong:
             yield Refused([letter.moved(places.start) for letter in wrong])
         else:
-            yield _Checked(request, [news[place] for place in places])
+            yield _Checked(request, [replace(news[place], trace=request.trace) for place in places])
 
 
 def _news(batch: Batch) -> Iterator[New]:

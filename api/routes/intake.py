@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 from collections.abc import Sequence
 from typing import Annotated
@@ -29,10 +30,13 @@ from api.messages import (
     one_or_many,
 )
 from api.parameters import json_only
+from tidegate import tracing
 from tidegate.kafka.single import KafkaFailed
 from tidegate.schema import to_datetime
 from tidegate.store.decided import Place
 from tidegate.store.queries import StoredDecision
+
+log = logging.getLogger(__name__)
 
 
 async def _takes(context: Ctx) -> None:
@@ -106,11 +110,18 @@ async def take_transactions(
     if idempotency_key is not None:
         key = Key(actor, idempotency_key, hashlib.sha256(body).digest())
     try:
-        taken = await asyncio.wrap_future(context.intake.payments(Payments(messages, key)))
-        decided = await _wait_for(context, taken, _seconds(prefer, response))
+        with tracing.span("take payments", payments=len(messages)):
+            asked = Payments(messages, key, tracing.current())
+            taken = await asyncio.wrap_future(context.intake.payments(asked))
+        with tracing.span("wait for decisions"):
+            decided = await _wait_for(context, taken, _seconds(prefer, response))
     except (Refused, IdReused, KeyReused, Busy, KafkaFailed) as ex:
         return _refused(ex, single)
     receipts = [_receipt(one, decided.get(one.place)) for one in taken]
+    if log.isEnabledFor(logging.DEBUG):
+        for receipt in receipts:
+            told = {"transaction_id": receipt.transaction_id, "status": receipt.status}
+            log.debug("taken", extra={**told, "repeat": receipt.repeat})
     if any(receipt.status == "accepted" for receipt in receipts):
         response.status_code = 202
     if not single:

@@ -25,6 +25,7 @@ from tidegate import metrics
 from tidegate.link import Link
 from tidegate.store import inbox
 from tidegate.store.connection import Conn
+from tidegate.tracing import HEADER
 
 TOPICS = {kind: inbox.topic(kind.value) for kind in Kind}
 PARTITION = 0
@@ -197,6 +198,7 @@ def _message(topic: str, waiting: inbox.Waiting) -> Message:
         offset=waiting.number,
         value=waiting.message.encode(),
         timestamp=(TIMESTAMP_CREATE_TIME, waiting.at // 1000),
+        headers=None if waiting.trace is None else [(HEADER, waiting.trace.encode())],
     )
 
 

@@ -160,6 +160,23 @@ def test_all_pods_are_closed_to_what_is_not_listed(resources: list[Resource]) ->
             assert chosen.items() <= template["metadata"]["labels"].items()
 
 
+def test_the_way_to_the_collector_is_open_where_there_is_one(helm: str) -> None:
+    url = "https://collector:4318/v1/traces"
+    for given, wanted in (("secret.name=s", set()), (f"secret.name=s,tracing.url={url}", {url})):
+        made = rendered(helm, "--set", given)
+        policy = one(made, "NetworkPolicy", "tidegate")
+        open_to = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+        assert (4318 in open_to) == bool(wanted)
+        told = {
+            entry.get("value")
+            for _, pod in pods(made)
+            for container in pod["containers"]
+            for entry in container.get("env", [])
+            if entry["name"] == "TIDEGATE_TRACES_URL"
+        }
+        assert told == wanted
+
+
 def test_the_schema_is_there_before_what_needs_it(resources: list[Resource]) -> None:
     migrate = one(resources, "Job", "migrate")
     assert migrate["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -278,6 +295,9 @@ def test_its_version_is_the_programs(helm: str) -> None:
         ),
         ("secret.name=s,settings.TIDEGATE_DATABASE_URL=postgresql://x", "TIDEGATE_DATABASE_URL"),
         ("secret.name=s,settings.LOG_LEVEL=debug", "LOG_LEVEL"),
+        ("secret.name=s,settings.TIDEGATE_TRACES_URL=http://x", "TIDEGATE_TRACES_URL"),
+        ("secret.name=s,tracing.url=collector:4318", "/tracing/url"),
+        ("secret.name=s,tracing.share=2", "/tracing/share"),
         ("secret.name=s,kafka.brokers={kafka}", "/kafka/brokers/0"),
         ("secret.name=s,ingress.enabled=true,ingress.host=h", "ingress.tlsSecret is needed"),
         (

@@ -6,6 +6,7 @@ import pytest
 
 from tidegate.settings import (
     Learning,
+    Monitoring,
     Retention,
     SettingError,
     Settings,
@@ -82,6 +83,8 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
             "TIDEGATE_METRICS_HOST": "0.0.0.0",
             "TIDEGATE_LOG_LEVEL": "WARNING",
             "TIDEGATE_LOG_FORMAT": "json",
+            "TIDEGATE_TRACES_URL": "https://collector:4318/v1/traces",
+            "TIDEGATE_TRACES_SHARE": "0.5",
             "HOME": "/somewhere",
         }
     )
@@ -101,8 +104,8 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
     topics = settings.kafka.topics
     assert (topics.transactions, topics.labels, topics.decisions) == ("t", "l", "d")
     assert (topics.alerts, topics.dead_letters) == ("a", "dl")
-    assert (settings.monitoring.metrics_port, settings.monitoring.metrics_host) == (9100, "0.0.0.0")
-    assert (settings.monitoring.log_level, settings.monitoring.log_format) == ("warning", "json")
+    traces = "https://collector:4318/v1/traces"
+    assert settings.monitoring == Monitoring(9100, "0.0.0.0", "warning", "json", traces, 0.5)
     assert settings.retention == Retention(100, 20, 30, 3650, 31, 5, 9, 2)
     assert settings.webhooks == Webhooks(False, True, (KEY, OTHER_KEY))
 
@@ -161,6 +164,11 @@ def test_an_empty_value_counts_as_not_set() -> None:
         ("METRICS_PORT", "-1", "is -1: 1 to 65535, or 0 for none, is allowed"),
         ("LOG_LEVEL", "loud", "is 'loud': one of debug, info, warning, error is allowed"),
         ("LOG_FORMAT", "xml", "is 'xml': one of auto, text, json is allowed"),
+        ("TRACES_URL", "collector:4318", "is not shown (14 characters): http:// or https://"),
+        ("TRACES_URL", "grpc://collector", "is grpc://collector: http:// or https://, a host"),
+        ("TRACES_URL", "http://me:word@collector", "is http://me:***@collector: http:// or"),
+        ("TRACES_URL", "http://collector:x", "is http://collector:x: http:// or https://"),
+        ("TRACES_SHARE", "1.5", "is 1.5: 0 to 1 is allowed"),
         ("KAFKA_BROKERS", "a:9092,,b:9092", "has '': host:port, separated by commas, is needed"),
         ("KAFKA_BROKERS", "a:0", "has 'a:0': host:port, separated by commas, is needed"),
         ("KAFKA_BROKERS", "a b", "has 'a b': host:port, separated by commas, is needed"),

@@ -14,6 +14,7 @@ from dataflows.runner import Run, RunFailed
 from dataflows.runner import join as join_flow
 from dataflows.runner import run as run_flow
 from models.roster import challengers
+from tidegate import tracing
 from tidegate.cli.counting import counted
 from tidegate.cli.database import usable
 from tidegate.cli.progress import bar
@@ -57,7 +58,8 @@ def run(
                 rows += more
                 advance(more)
 
-            finished = run_flow(given, stored)
+            with tracing.sending(settings.monitoring, "tidegate-flow"):
+                finished = run_flow(given, stored)
         seconds = time.monotonic() - started
         facts: dict[str, object] = {"seconds": round(seconds, 1)}
         if given.workers == 1:

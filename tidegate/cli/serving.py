@@ -16,6 +16,7 @@ from api import create_app
 from api.heads import TimedHeads
 from api.server import Server
 from models.features import NAMES
+from tidegate import tracing
 from tidegate.cli.database import migrated, this_release
 from tidegate.collector import settle
 from tidegate.environment import is_loopback
@@ -33,16 +34,18 @@ def serve(settings: Settings, host: str, port: int) -> None:
             "TIDEGATE_AUTH", f"is off: just a loopback --host may be served, not {host}"
         )
     if settings.storage.database_url is not None:
-        _run(_server(settings.storage.database_url, host, port, settings))
+        _run(settings.storage.database_url, host, port, settings)
         return
     with migrated(settings) as database:
-        _run(_server(database.url, host, port, settings))
+        _run(database.url, host, port, settings)
 
 
-def _run(server: Server) -> None:
-    server.config.load()  # what it would import only when it runs
-    settle()
-    server.run()
+def _run(database_url: str, host: str, port: int, settings: Settings) -> None:
+    server = _server(database_url, host, port, settings)
+    with tracing.sending(settings.monitoring, "tidegate-api"):
+        server.config.load()  # what it would import only when it runs
+        settle()
+        server.run()
 
 
 @contextmanager

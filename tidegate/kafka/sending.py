@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from tidegate import tracing
 from tidegate.kafka import config
 from tidegate.kafka.heard import LIBRDKAFKA
 from tidegate.kafka.single import SECONDS, KafkaFailed
@@ -39,23 +40,27 @@ class Sender:
             logger=LIBRDKAFKA,
         )
 
-    def payments(self, messages: Sequence[Keyed]) -> None:
-        """Sends payments; returns when all in-sync replicas have them. Raises KafkaFailed, where
-        some of them may have arrived all the same."""
-        self._send(self._topics.transactions, messages)
+    def payments(self, messages: Sequence[Keyed], traces: Sequence[str | None]) -> None:
+        """Sends payments; returns when all in-sync replicas have them. traces: the header of the
+        context that each goes with, if any. Raises KafkaFailed, where some of them may have arrived
+        all the same."""
+        self._send(self._topics.transactions, messages, traces)
 
     def labels(self, messages: Sequence[Keyed]) -> None:
         """Sends labels, as `payments`."""
-        self._send(self._topics.labels, messages)
+        self._send(self._topics.labels, messages, [None] * len(messages))
 
-    def _send(self, topic: str, messages: Sequence[Keyed]) -> None:
+    def _send(self, topic: str, messages: Sequence[Keyed], traces: Sequence[str | None]) -> None:
         if not messages:
             return
         self._failure = None
         deadline = time.monotonic() + self._seconds + 1
         try:
-            for key, message in messages:
-                self._producer.produce(topic, message, key)
+            for (key, message), header in zip(messages, traces, strict=True):
+                headers: dict[str, str | bytes | None] = {}
+                if header is not None:
+                    headers[tracing.HEADER] = header
+                self._producer.produce(topic, message, key, headers=headers)
         except (KafkaException, BufferError) as error:
             self._producer.purge()
             raise KafkaFailed("Kafka takes no messages now") from error

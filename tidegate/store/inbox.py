@@ -24,10 +24,10 @@ NUMBERS = 7_421_907_310_558_207
 LOCK = "SELECT pg_advisory_xact_lock(%(lock)s)"
 
 PUT_PAYMENTS = """
-INSERT INTO inbox (kind, at, transaction_id, content, message)
-SELECT 'payments', clock_timestamp(), g.transaction_id, g.content, g.message
-FROM unnest(%(ids)s::text[], %(contents)s::bigint[], %(messages)s::text[])
-    WITH ORDINALITY AS g (transaction_id, content, message, place)
+INSERT INTO inbox (kind, at, transaction_id, content, message, trace)
+SELECT 'payments', clock_timestamp(), g.transaction_id, g.content, g.message, g.trace
+FROM unnest(%(ids)s::text[], %(contents)s::bigint[], %(messages)s::text[], %(traces)s::text[])
+    WITH ORDINALITY AS g (transaction_id, content, message, trace, place)
 ORDER BY place
 RETURNING number
 """
@@ -59,7 +59,7 @@ TELL = "SELECT pg_notify('tidegate_inbox', '')"
 LISTEN = "LISTEN tidegate_inbox"
 
 READ = """
-SELECT number, at, message FROM inbox
+SELECT number, at, message, trace FROM inbox
 WHERE kind = %(kind)s AND number >= %(first)s ORDER BY number LIMIT %(limit)s
 """
 
@@ -115,6 +115,7 @@ class Waiting:
     number: int
     at: int  # when it was put, microseconds since the epoch
     message: str  # JSON
+    trace: str | None  # the header of the context that it goes on with
 
 
 def lock(conn: Conn) -> None:
@@ -124,13 +125,23 @@ def lock(conn: Conn) -> None:
 
 
 def put_payments(
-    conn: Conn, ids: Sequence[str], contents: Sequence[int], messages: Sequence[str]
+    conn: Conn,
+    ids: Sequence[str],
+    contents: Sequence[int],
+    messages: Sequence[str],
+    traces: Sequence[str | None] = (),
 ) -> list[int]:
     """Puts payments: ids, of which none is there yet (`contents`), hashes of their contents (64
-    bits, signed) and messages. Gives their numbers. The lock must be held."""
+    bits, signed), messages, and the headers of the contexts that they go on with, as far as there
+    are any. Gives their numbers. The lock must be held."""
     if not ids:
         return []
-    values = {"ids": list(ids), "contents": list(contents), "messages": list(messages)}
+    values = {
+        "ids": list(ids),
+        "contents": list(contents),
+        "messages": list(messages),
+        "traces": list(traces),
+    }
     numbers = [number for (number,) in conn.execute(PUT_PAYMENTS, values)]
     conn.execute(TELL)
     return numbers

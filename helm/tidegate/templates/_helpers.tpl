@@ -92,6 +92,12 @@ securityContext:
       name: {{ $.Values.secret.name }}
       key: {{ . }}
 {{- end }}
+{{- with .Values.tracing.url }}
+- name: TIDEGATE_TRACES_URL
+  value: {{ . | quote }}
+- name: TIDEGATE_TRACES_SHARE
+  value: {{ $.Values.tracing.share | quote }}
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
