@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from tests.faults.machines import Machine
 from tests.kafka.broker import free_ports
 from tidegate.settings import Topics
@@ -236,3 +238,12 @@ def _free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def wait_for(cluster: Cluster, database: str, rows: int, seconds: float = 220) -> None:
+    """Returns once so many payments are decided."""
+    deadline = time.monotonic() + seconds
+    with psycopg.connect(database, autocommit=True) as conn:
+        while (conn.execute("SELECT count(*) FROM score").fetchone() or (0,))[0] < rows:
+            assert time.monotonic() < deadline, cluster.said()[-2000:]
+            time.sleep(0.05)

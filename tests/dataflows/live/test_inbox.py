@@ -10,7 +10,7 @@ import pytest
 
 from dataflows.runner import run
 from tests.dataflows.streams import SCORES, a_run, payments, query, simulated, write
-from tests.faults.cluster import CONTROL, Cluster
+from tests.faults.cluster import CONTROL, Cluster, wait_for
 from tests.kafka.broker import Broker
 from tidegate import inbox_replay
 from tidegate.kafka import incoming
@@ -38,13 +38,6 @@ def put(database: str, batch: Batch, told: Labels | None = None, at_once: int = 
             says = [message.decode() for message in incoming.labels(told)]
             inbox.put_labels(conn, told.transaction_id.tolist(), says)
             conn.commit()
-
-
-def wait_for(cluster: Cluster, database: str, rows: int, seconds: float = 220) -> None:
-    deadline = time.monotonic() + seconds
-    while query(database, "SELECT count(*) FROM score")[0][0] < rows:
-        assert time.monotonic() < deadline, cluster.said()[-2000:]
-        time.sleep(0.05)
 
 
 @pytest.mark.usefixtures("signals")
