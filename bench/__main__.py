@@ -11,6 +11,7 @@ from time import perf_counter
 
 from bench import (
     alert_list,
+    capacity,
     columnstore,
     drift,
     evaluate,
@@ -51,11 +52,12 @@ BENCHMARKS: dict[str, Callable[[Given], Report]] = {
     "alert_list": alert_list.bench,
     "storage": storage.bench,
     "columnstore": columnstore.bench,
+    "capacity": capacity.bench,
     "drift": drift.bench,
     "handbook": handbook.bench,
 }
 # They need data that the repository does not have, or ten gigabytes or minutes.
-NAMED_ONLY = ("drift", "handbook", "rescale", "storage")
+NAMED_ONLY = ("capacity", "drift", "handbook", "rescale", "storage")
 FAILURES = (
     BrokerFailed,
     EmbeddedError,

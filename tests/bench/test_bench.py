@@ -29,6 +29,7 @@ CHEAP = {
     "storage": 6,
     "streams": 6,
     "alert_list": 12,
+    "capacity": 12,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 
 import tidegate
 from tests.helm.exposed import SERIES, asked
+from tidegate import embedded
 from tidegate.settings import Settings
 
 CHART = Path(__file__).parents[2] / "helm" / "tidegate"
@@ -177,6 +179,33 @@ def test_the_way_to_the_collector_is_open_where_there_is_one(helm: str) -> None:
         assert told == wanted
 
 
+def test_a_backup_can_be_restored_and_the_newest_stay(
+    helm: str, database: str, tmp_path: Path
+) -> None:
+    values = "secret.name=s,backup.enabled=true,backup.claim=c,backup.keep=2"
+    job = one(rendered(helm, "--set", values), "CronJob", "backup")
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    env = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    env |= {
+        "BACKUPS": str(tmp_path),
+        "TIDEGATE_DATABASE_URL": database,
+        "PATH": f"{embedded.programs()}:{os.environ['PATH']}",
+    }
+    (tmp_path / "part-of-one-that-was-killed.dump").touch()
+    for number in range(3):
+        (tmp_path / f"tidegate-2026010{number}T000000Z.dump").touch()
+    subprocess.run(container["command"], env=env, check=True, timeout=60)
+    old, new = sorted(tmp_path.iterdir())
+    assert old.name == "tidegate-20260102T000000Z.dump"
+    told = subprocess.run(
+        ["pg_restore", "--list", new], env=env, capture_output=True, text=True, check=True
+    )
+    assert "TABLE DATA public alembic_version" in told.stdout
+    env["TIDEGATE_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    assert subprocess.run(container["command"], env=env, check=False, timeout=60).returncode != 0
+    assert {old, new} <= set(tmp_path.iterdir())  # one that fails takes nothing away
+
+
 def test_the_schema_is_there_before_what_needs_it(resources: list[Resource]) -> None:
     migrate = one(resources, "Job", "migrate")
     assert migrate["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -297,6 +326,8 @@ def test_its_version_is_the_programs(helm: str) -> None:
         ("secret.name=s,settings.LOG_LEVEL=debug", "LOG_LEVEL"),
         ("secret.name=s,settings.TIDEGATE_TRACES_URL=http://x", "TIDEGATE_TRACES_URL"),
         ("secret.name=s,tracing.url=collector:4318", "/tracing/url"),
+        ("secret.name=s,backup.enabled=true", "backup.claim"),
+        ("secret.name=s,backup.keep=0", "/backup/keep"),
         ("secret.name=s,tracing.share=2", "/tracing/share"),
         ("secret.name=s,kafka.brokers={kafka}", "/kafka/brokers/0"),
         ("secret.name=s,ingress.enabled=true,ingress.host=h", "ingress.tlsSecret is needed"),

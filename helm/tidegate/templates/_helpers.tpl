@@ -57,6 +57,10 @@ securityContext:
 
 {{- define "tidegate.container" -}}
 image: {{ include "tidegate.image" . | quote }}
+{{ include "tidegate.secured" . }}
+{{- end -}}
+
+{{- define "tidegate.secured" -}}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   allowPrivilegeEscalation: false

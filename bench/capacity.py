@@ -1,0 +1,146 @@
+"""What a number of cards costs: memory, the recovery store, and the time that snapshots take.
+
+Why: whoever sizes a pod or chooses how often to take snapshots must know how state grows. A
+snapshot writes all of it, whatever has changed, so with many cards it is what limits the rate.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psycopg
+
+from bench import database
+from bench.given import Given
+from bench.live import TIDEGATE
+from bench.report import Figure, Report, figure, say
+from bench.rounds import in_turn, times
+from dataflows.supervisor import RunFailed
+from tests.kafka.broker import free_ports
+from tidegate import simulate
+
+_DAYS, _SEED = 3, 7
+_TERMINAL_OF = 10  # customers
+_OFTEN, _SELDOM = 10, 60  # seconds between snapshots
+_LOOK = 0.5  # seconds between two looks at a run
+
+COUNT = """
+SELECT count(*), count(DISTINCT card_token),
+    extract(epoch FROM max(scored_at) - min(scored_at))::float8
+FROM score
+"""
+_SNAPSHOTS = re.compile(r"^tidegate_snapshot_seconds_sum (\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Took:
+    """A run of files by one process. resident: bytes; store: bytes of the recovery store; share:
+    of the time, that its snapshots took."""
+
+    cards: int
+    rate: float  # payments a second
+    resident: float
+    store: float
+    share: float
+
+
+def bench(given: Given) -> Report:
+    """Bytes a card, and payments a second, by cards and by how often snapshots are taken."""
+    few, many = (200, 2_000) if given.quick else (20_000, 200_000)
+    with database.server() as server, tempfile.TemporaryDirectory(dir=given.directory) as kept:
+        files = {customers: _files(Path(kept), customers) for customers in (few, many)}
+        runs = {
+            (customers, seconds): partial(_run, server, files[customers], seconds)
+            for customers in (few, many)
+            for seconds in (_OFTEN, _SELDOM)
+        }
+        named = {f"{customers:,} customers, {s} s": run for (customers, s), run in runs.items()}
+        found = {name: took[0] for name, took in in_turn(named, 1).items()}
+    figures: list[Figure] = []
+    for customers in (few, many):
+        often, seldom = (found[f"{customers:,} customers, {s} s"] for s in (_OFTEN, _SELDOM))
+        what = f"{often.cards:,} cards"
+        figures += [
+            figure(f"{what}, memory", [often.resident / 1e6], "MB"),
+            figure(f"{what}, recovery store", [often.store / 1e6], "MB"),
+            figure(f"{what}, snapshots every {_OFTEN} s", [100 * often.share], "% of the time"),
+            figure(f"{what}, snapshots every {_SELDOM} s", [100 * seldom.share], "% of the time"),
+            figure(f"{what}, rate with {_OFTEN} s", [often.rate], "payments/s"),
+            figure(
+                f"{what}, rate with {_SELDOM} s",
+                [seldom.rate],
+                "payments/s",
+                times([seldom.rate], [often.rate]),
+                f"{_OFTEN} s",
+            ),
+        ]
+    notes = [
+        f"{_DAYS} days of simulated payments from a file, a terminal for every {_TERMINAL_OF} "
+        "customers, one worker; memory includes the file's rows that wait",
+    ]
+    return Report("capacity", found[f"{many:,} customers, {_OFTEN} s"].cards, 1, figures, notes)
+
+
+def _files(directory: Path, customers: int) -> list[Path]:
+    say(f"  simulating {customers:,} customers")
+    terminals = max(40, customers // _TERMINAL_OF)
+    folder = directory / str(customers)
+    folder.mkdir()
+    return list(simulate.write(folder, customers, terminals, _DAYS, _SEED))
+
+
+def _run(server: str, files: list[Path], seconds: int) -> Took:
+    (port,) = free_ports(1)
+    with (
+        database.fresh(server) as url,
+        tempfile.TemporaryDirectory(prefix="tidegate-bench-") as directory,
+    ):
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
+        env |= {
+            "TIDEGATE_DATABASE_URL": url,
+            "TIDEGATE_DATA_DIR": directory,
+            "TIDEGATE_METRICS_PORT": str(port),
+            "TIDEGATE_SNAPSHOT_SECONDS": str(seconds),
+        }
+        command = [str(TIDEGATE), "run", "--transactions", str(files[0]), "--labels", str(files[1])]
+        log = Path(directory) / "log"
+        with log.open("wb") as said:
+            process = subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            )
+        resident, spent = 0.0, 0.0
+        while process.poll() is None:
+            resident = _resident(process.pid) or resident
+            spent = _spent(port) or spent
+            time.sleep(_LOOK)
+        if process.returncode:
+            raise RunFailed(log.read_text(errors="replace")[-2000:])
+        store = sum(path.stat().st_size for path in (Path(directory) / "recovery").iterdir())
+        with psycopg.connect(url) as conn:
+            rows, cards, took = conn.execute(COUNT).fetchone() or (0, 0, 0.0)
+    return Took(cards, rows / took, resident, store, spent / took)
+
+
+def _resident(pid: int) -> float:
+    try:
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0.0
+    return 0.0 if found is None else float(found[1]) * 1024
+
+
+def _spent(port: int) -> float:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            found = _SNAPSHOTS.search(answer.read().decode())
+    except OSError:
+        return 0.0
+    return 0.0 if found is None else float(found[1])
