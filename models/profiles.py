@@ -19,7 +19,7 @@ from models.portable import BadState, pack, unpack
 from models.rings import NEVER, LabelRing, Ring, Rings, grown
 from tidegate.schema import DAY, HOUR, MINUTE, Batch, Examples, Features, Ints, Texts, View
 
-VERSION = 1
+OLDEST, VERSION = 1, 2  # since 2 they are compressed
 
 _SLACK = 2  # days by which a row may be late and still find its daily bucket
 _RINGS = (Ring(2 * MINUTE, 5), Ring(10 * MINUTE, 6), Ring(2 * HOUR, 12), Ring(DAY, 30 + _SLACK))
@@ -94,13 +94,15 @@ class Profiles(ABC):
         }
         arrays |= {name: array[:count] for name, array in self._arrays().items()}
         arrays["newest"] = np.array([self._newest, self._maturity], np.int64)
-        return pack(self.KIND, VERSION, arrays)
+        # Most entities have few payments, so most of it says nothing: a seventh is left, and a
+        # snapshot writes all of it.
+        return pack(self.KIND, VERSION, arrays, small=True)
 
     @classmethod
     def load(cls, data: bytes, maturity_days: float = 7.0) -> Self:
         """What `dump` wrote. Raises BadState when the bytes are damaged, or were
         written with another maturity (its buckets have another layout)."""
-        arrays = unpack(cls.KIND, VERSION, data)
+        arrays = unpack(cls.KIND, VERSION, data, oldest=OLDEST)
         profiles = cls(maturity_days)
         newest, maturity = arrays.pop("newest").tolist()
         if maturity != profiles._maturity:

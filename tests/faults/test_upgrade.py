@@ -46,7 +46,7 @@ def test_it_goes_on_from_what_an_older_release_left_as_that_release_did(
     release: Path, embedded_server: str, tmp_path: Path
 ) -> None:
     with databases.fresh(embedded_server, None) as url:
-        restore = ["--exit-on-error", "--no-owner", f"--dbname={url}", release / DUMP]
+        restore = ["--exit-on-error", "--no-owner", f"--dbname={url}", str(release / DUMP)]
         subprocess.run([embedded.programs() / "pg_restore", *restore], check=True)
         with tarfile.open(release / STORE) as store:
             store.extractall(tmp_path, filter="data")

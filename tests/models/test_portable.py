@@ -21,10 +21,12 @@ ARRAYS: dict[str, npt.NDArray[Any]] = {
     "flags": np.array([True, False]),
 }
 WHOLE = pack("thing", 3, ARRAYS)
+SMALL = pack("thing", 3, ARRAYS, small=True)
 
 
-def test_what_was_packed_is_unpacked_to_the_bit() -> None:
-    found = unpack("thing", 3, WHOLE)
+@pytest.mark.parametrize("packed", [WHOLE, SMALL], ids=["whole", "small"])
+def test_what_was_packed_is_unpacked_to_the_bit(packed: bytes) -> None:
+    found = unpack("thing", 3, packed)
     assert set(found) == set(ARRAYS)
     for name, array in ARRAYS.items():
         assert found[name].dtype == array.dtype
@@ -35,10 +37,22 @@ def test_what_was_packed_is_unpacked_to_the_bit() -> None:
 def test_equal_arrays_give_equal_bytes_in_whatever_order_they_are_named() -> None:
     turned = {name: ARRAYS[name].copy() for name in reversed(ARRAYS)}
     assert pack("thing", 3, turned) == WHOLE
+    assert pack("thing", 3, turned, small=True) == SMALL
+
+
+def test_what_is_mostly_one_value_becomes_small() -> None:
+    assert len(pack("thing", 3, {"many": np.zeros(100_000)}, small=True)) < 10_000
+
+
+def test_older_versions_are_read_where_that_is_said() -> None:
+    assert unpack("thing", 5, WHOLE, oldest=3).keys() == ARRAYS.keys()
+    for version, oldest in ((5, 4), (2, 1), (5, None)):
+        with pytest.raises(BadState, match=f"thing of version 3, not {version}"):
+            unpack("thing", version, WHOLE, oldest=oldest)
 
 
 def test_unpacked_arrays_can_be_written_to() -> None:
-    for array in unpack("thing", 3, WHOLE).values():
+    for array in [*unpack("thing", 3, WHOLE).values(), *unpack("thing", 3, SMALL).values()]:
         assert array.flags.writeable
         assert array.flags.c_contiguous
 
@@ -48,19 +62,19 @@ def test_the_first_line_says_what_it_is() -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(place=st.integers(0, len(WHOLE) - 1), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_refused(place: int, bit: int) -> None:
-    damaged = bytearray(WHOLE)
-    damaged[place] ^= 1 << bit
+@given(packed=st.sampled_from([WHOLE, SMALL]), place=st.integers(0), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_refused(packed: bytes, place: int, bit: int) -> None:
+    damaged = bytearray(packed)
+    damaged[place % len(packed)] ^= 1 << bit
     with pytest.raises(BadState):
         unpack("thing", 3, bytes(damaged))
 
 
 @settings(max_examples=40, deadline=None)
-@given(length=st.integers(0, len(WHOLE) - 1))
-def test_torn_bytes_are_refused(length: int) -> None:
+@given(packed=st.sampled_from([WHOLE, SMALL]), length=st.integers(0))
+def test_torn_bytes_are_refused(packed: bytes, length: int) -> None:
     with pytest.raises(BadState):
-        unpack("thing", 3, WHOLE[:length])
+        unpack("thing", 3, packed[: length % len(packed)])
 
 
 @settings(max_examples=25, deadline=None)

@@ -288,7 +288,7 @@ def test_cards_saved_before_unusual_payments_were_counted_go_on_without_them() -
     events = [event for event in long_stream(3, 400) if isinstance(event, Payment)]
     cards = CardProfiles()
     play(cards, events[:200])
-    arrays = unpack("card-profiles", 1, cards.dump())
+    arrays = unpack("card-profiles", 2, cards.dump())
     older = {name: array for name, array in arrays.items() if "unusual" not in name}
     loaded = CardProfiles.load(pack("card-profiles", 1, older))
     found, wanted = play(loaded, events[200:]), play(cards, events[200:])

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.portable import pack, unpack
-from models.recent import NEW, REPEAT, REUSED, RecentIds
+from models.recent import MOST, NEW, REPEAT, REUSED, RecentIds
 from tests.models.rows import Payment, batch
 from tidegate.schema import DAY, HOUR, Batch
 
@@ -22,8 +23,8 @@ def named(*pairs: tuple[str, int]) -> Batch:
     return replace(payments, content=np.array([content for _, content in pairs], np.uint64))
 
 
-def saved_and_loaded(recent: RecentIds) -> RecentIds:
-    loaded = RecentIds()
+def saved_and_loaded(recent: RecentIds, most: int = MOST) -> RecentIds:
+    loaded = RecentIds(most)
     loaded.load(unpack("r", 1, pack("r", 1, recent.dump())))
     return loaded
 
@@ -60,6 +61,23 @@ def test_only_so_many_ids_are_remembered_and_the_oldest_go_first() -> None:
     assert len(recent.dump()["lengths"]) == 3
     assert recent.check(named(("t4", 4), ("t3", 3), ("t2", 2)), NOW).tolist() == [REPEAT] * 3
     assert recent.check(named(("t0", 0)), NOW).tolist() == [NEW]
+
+
+def test_it_is_the_same_in_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def played(piece: int) -> tuple[list[int], bytes]:
+        monkeypatch.setattr("models.recent._PIECE", piece)
+        recent = RecentIds(most=10)
+        found: list[int] = []
+        for step in range(60):
+            numbers = range(step, step + step % 9)
+            pairs = [(f"t{number * 7 % 90}", (number + step // 5) % 3) for number in numbers]
+            found += recent.check(named(*pairs), NOW + step * HOUR).tolist()
+            if step % 13 == 0:
+                recent = saved_and_loaded(recent, most=10)
+        return found, pack("r", 1, recent.dump())
+
+    assert played(1) == played(4) == played(1_000)
+    assert {NEW, REPEAT, REUSED} == set(played(4)[0])
 
 
 def test_memory_is_bounded_over_a_long_stream() -> None:
