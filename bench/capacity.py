@@ -12,10 +12,11 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psycopg
 
 from bench import database
@@ -23,9 +24,12 @@ from bench.given import Given
 from bench.live import TIDEGATE
 from bench.report import Figure, Report, figure, say
 from bench.rounds import in_turn, times
+from dataflows.messages import no_rows
 from dataflows.supervisor import RunFailed
+from models.recent import RecentIds
 from tests.kafka.broker import free_ports
 from tidegate import simulate
+from tidegate.schema import texts
 
 _DAYS, _SEED = 3, 7
 _TERMINAL_OF = 10  # customers
@@ -82,11 +86,30 @@ def bench(given: Given) -> Report:
                 f"{_OFTEN} s",
             ),
         ]
+    held, saved = _an_id()
+    figures += [
+        figure("an id of the last day, memory", [held], "bytes"),
+        figure("an id of the last day, recovery store", [saved], "bytes"),
+    ]
     notes = [
         f"{_DAYS} days of simulated payments from a file, a terminal for every {_TERMINAL_OF} "
         "customers, one worker; memory includes the file's rows that wait",
     ]
     return Report("capacity", found[f"{many:,} customers, {_OFTEN} s"].cards, 1, figures, notes)
+
+
+def _an_id() -> tuple[float, float]:
+    """Bytes of memory and of a snapshot for an id of 25 characters that is remembered."""
+    recent, count = RecentIds(), 0
+    before = _resident(os.getpid())
+    for part in range(100):
+        batch = no_rows()
+        ids = [f"transaction-{part:06d}-{number:06d}" for number in range(5_000)]
+        content = np.arange(count, count + len(ids), dtype=np.uint64) + 2**40
+        recent.check(replace(batch, transaction_id=texts(ids), content=content), 0)
+        count += len(ids)
+    saved = sum(array.nbytes for array in recent.dump().values())
+    return (_resident(os.getpid()) - before) / count, saved / count
 
 
 def _files(directory: Path, customers: int) -> list[Path]:
