@@ -40,7 +40,7 @@ _MARK = "=== runbook ==="
 # What differs from run to run: ids and hashes, numbers, and where a line was cut.
 _HASH = re.compile(r"\b(?=[0-9a-f-]*\d)[0-9a-f]{6,}(?:-[0-9a-f]{4,}){0,4}\b")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_KEY = re.compile(r"\b[a-z2-7]{12}\b")  # the prefix of an API key, and words as long
+_KEY = re.compile(r"\b[a-z0-9]{12}\b")  # the prefix of an API key, and words as long
 
 
 @dataclass
@@ -136,6 +136,10 @@ class Shell:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
 
 
 @contextmanager
