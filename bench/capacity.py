@@ -11,6 +11,7 @@ import re
 import subprocess
 import tempfile
 import time
+import tracemalloc
 import urllib.request
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,11 +30,12 @@ from dataflows.supervisor import RunFailed
 from models.recent import RecentIds
 from tests.kafka.broker import free_ports
 from tidegate import simulate
-from tidegate.schema import texts
+from tidegate.schema import Batch, texts
 
 _DAYS, _SEED = 3, 7
 _TERMINAL_OF = 10  # customers
 _OFTEN, _SELDOM = 10, 60  # seconds between snapshots
+_IDS, _PART = 500_000, 5_000
 _LOOK = 0.5  # seconds between two looks at a run
 
 COUNT = """
@@ -100,16 +102,20 @@ def bench(given: Given) -> Report:
 
 def _an_id() -> tuple[float, float]:
     """Bytes of memory and of a snapshot for an id of 25 characters that is remembered."""
-    recent, count = RecentIds(), 0
-    before = _resident(os.getpid())
-    for part in range(100):
-        batch = no_rows()
-        ids = [f"transaction-{part:06d}-{number:06d}" for number in range(5_000)]
-        content = np.arange(count, count + len(ids), dtype=np.uint64) + 2**40
-        recent.check(replace(batch, transaction_id=texts(ids), content=content), 0)
-        count += len(ids)
+    recent = RecentIds()
+    tracemalloc.start()
+    for part in range(_IDS // _PART):
+        recent.check(_ids(part), 0)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     saved = sum(array.nbytes for array in recent.dump().values())
-    return (_resident(os.getpid()) - before) / count, saved / count
+    return held / _IDS, saved / _IDS
+
+
+def _ids(part: int) -> Batch:
+    ids = [f"transaction-{part:06d}-{number:06d}" for number in range(_PART)]
+    content = np.arange(part * _PART, (part + 1) * _PART, dtype=np.uint64) + 2**40
+    return replace(no_rows(), transaction_id=texts(ids), content=content)
 
 
 def _files(directory: Path, customers: int) -> list[Path]:

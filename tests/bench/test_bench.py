@@ -79,6 +79,8 @@ def sound(report: dict[str, Any], name: str, figures: int) -> None:
         assert (one["ratio"] is None) == (one["beside"] == "")
         if "precision" in one["what"]:
             assert one["value"] <= 1
+        elif one["unit"] == "% of the time":
+            assert one["value"] <= 100
         else:
             assert one["least"] > 0
 
