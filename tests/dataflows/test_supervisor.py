@@ -23,13 +23,15 @@ pytestmark = pytest.mark.usefixtures("signals")
 
 QUICK = Limits(ending=1.0, first_wait=0.05, longest_wait=0.2, most_failures=4)
 
-# What every worker of these tests does first: it learns its job, and says that it is there.
+# What every worker of these tests does first: it learns its job, says that it is there, and ends
+# well when it is told to, from before it can be.
 HEAD = """
 import json, os, signal, sys, time
 job = json.loads(sys.stdin.readline())
 index, generation = job["index"], job["generation"]
 with open(job["log"], "a") as log:
     log.write(json.dumps(job | {"pid": os.getpid()}) + "\\n")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 """
 
@@ -217,8 +219,7 @@ def test_sigterm_is_passed_on_and_the_end_is_clean(cluster: Cluster) -> None:
         lambda: cluster.log.exists() and len(cluster.started()) == 2,
         lambda: os.kill(os.getpid(), signal.SIGTERM),
     )
-    program = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(60)"
-    assert not cluster.run(program)
+    assert not cluster.run("time.sleep(60)")
     sender.join()
     assert cluster.generations == 1
     cluster.assert_none_left()
@@ -274,7 +275,7 @@ class Growing(OneMachine):
         return super().start(job)
 
     def differs(self) -> bool:
-        return self._started() == 1
+        return self._number == 1 and self._started() == 1
 
 
 def test_when_others_are_to_work_all_end_well_and_those_start_without_a_pause(
@@ -282,7 +283,6 @@ def test_when_others_are_to_work_all_end_well_and_those_start_without_a_pause(
 ) -> None:
     program = """
     if generation == 1:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         time.sleep(60)
     """
     command = [sys.executable, "-c", HEAD + textwrap.dedent(program)]
