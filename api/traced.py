@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
-from opentelemetry import context, trace
-from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry import trace
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from tidegate import tracing
@@ -14,18 +13,15 @@ from tidegate import tracing
 # What is asked all the time, or for hours: it would hide the rest.
 _NEVER = {"/healthz", "/readyz", "/metrics", "/v1/alerts/stream"}
 
-_HEADER = tracing.HEADER.encode()
-
 
 def request(scope: Scope) -> AbstractContextManager[object]:
     """A span around a request, if it is to be recorded. In any case what is sent on meanwhile goes
     with the context that the request came with."""
-    given = next((value for name, value in scope["headers"] if name == _HEADER), None)
-    parent = None if given is None else tracing.read(given.decode("latin-1"))
+    given = tracing.read(Headers(scope=scope).get(tracing.HEADER))
     if not tracing.on() or scope["path"] in _NEVER:
-        return nullcontext() if parent is None else _passed_on(parent)
-    within = None if parent is None else tracing.within(parent)
-    return tracing.span(scope["method"], within, SpanKind.SERVER)
+        return nullcontext() if given is None else trace.use_span(trace.NonRecordingSpan(given))
+    parent = None if given is None else tracing.within(given)
+    return tracing.around(tracing.begin(scope["method"], parent, trace.SpanKind.SERVER))
 
 
 def answered(method: str, route: str, status: int, request_id: str) -> None:
@@ -45,12 +41,3 @@ def answered(method: str, route: str, status: int, request_id: str) -> None:
     )
     if status >= 500:
         tracing.failed(span, str(status))
-
-
-@contextmanager
-def _passed_on(parent: SpanContext) -> Iterator[None]:
-    token = context.attach(tracing.within(parent))
-    try:
-        yield
-    finally:
-        context.detach(token)

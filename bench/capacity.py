@@ -6,13 +6,13 @@ snapshot writes all of it, whatever has changed, so with many cards it is what l
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tempfile
 import time
 import tracemalloc
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import psycopg
 
 from bench import database
 from bench.given import Given
-from bench.live import TIDEGATE
+from bench.live import TIDEGATE, end, environment, resident
 from bench.report import Figure, Report, figure, say
 from bench.rounds import in_turn, times
 from dataflows.messages import no_rows
@@ -132,8 +132,7 @@ def _run(server: str, files: list[Path], seconds: int) -> Took:
         database.fresh(server) as url,
         tempfile.TemporaryDirectory(prefix="tidegate-bench-") as directory,
     ):
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
-        env |= {
+        env = environment() | {
             "TIDEGATE_DATABASE_URL": url,
             "TIDEGATE_DATA_DIR": directory,
             "TIDEGATE_METRICS_PORT": str(port),
@@ -145,31 +144,24 @@ def _run(server: str, files: list[Path], seconds: int) -> Took:
             process = subprocess.Popen(
                 command, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said
             )
-        resident, spent = 0.0, 0.0
-        while process.poll() is None:
-            resident = _resident(process.pid) or resident
-            spent = _spent(port) or spent
-            time.sleep(_LOOK)
+        held, spent = 0.0, 0.0
+        try:
+            while process.poll() is None:
+                with suppress(OSError, ValueError):  # it may just have ended, or not begun
+                    held = 1024 * resident(process.pid)
+                    spent = _spent(port)
+                time.sleep(_LOOK)
+        finally:
+            end(process)
         if process.returncode:
             raise RunFailed(log.read_text(errors="replace")[-2000:])
         store = sum(path.stat().st_size for path in (Path(directory) / "recovery").iterdir())
         with psycopg.connect(url) as conn:
             rows, cards, took = conn.execute(COUNT).fetchone() or (0, 0, 0.0)
-    return Took(cards, rows / took, resident, store, spent / took)
-
-
-def _resident(pid: int) -> float:
-    try:
-        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0.0
-    return 0.0 if found is None else float(found[1]) * 1024
+    return Took(cards, rows / took, held, store, spent / took)
 
 
 def _spent(port: int) -> float:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            found = _SNAPSHOTS.search(answer.read().decode())
-    except OSError:
-        return 0.0
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        found = _SNAPSHOTS.search(answer.read().decode())
     return 0.0 if found is None else float(found[1])

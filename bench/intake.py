@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -29,7 +28,7 @@ import numpy as np
 from bench import database
 from bench.given import Given
 from bench.http_client import Answer, Connections
-from bench.live import PATIENCE, cpu_seconds, end
+from bench.live import PATIENCE, cpu_seconds, end, environment
 from bench.report import Figure, Report, figure, say
 from dataflows.supervisor import RunFailed
 from tidegate.collector import settle
@@ -158,8 +157,7 @@ def _served(server: str) -> Iterator[_Served]:
         url = opened.enter_context(database.fresh(server))
         directory = opened.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-bench-"))
         port = _free_port()
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
-        env |= {
+        env = environment() | {
             "TIDEGATE_AUTH": "off",
             "TIDEGATE_DATABASE_URL": url,
             "TIDEGATE_DATA_DIR": directory,

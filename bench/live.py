@@ -73,7 +73,7 @@ def service(
         database.fresh(server) as url,
         tempfile.TemporaryDirectory(prefix="tidegate-bench-") as directory,
     ):
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
+        env = environment()
         env |= {f"TIDEGATE_TOPIC_{name.upper()}": topic for name, topic in asdict(topics).items()}
         env |= {
             "TIDEGATE_DATABASE_URL": url,
@@ -139,6 +139,18 @@ def id_of(message: Message) -> str | None:
     """The payment's id, which comes first in payments and decisions."""
     value = message.value()
     return None if message.error() or value is None else value.split(b'"', 4)[3].decode()
+
+
+def environment() -> dict[str, str]:
+    """Our own without any setting: a command has those that it is given, and the default ones."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
+
+
+def resident(pid: int) -> int:
+    """Kibibytes of memory that a process holds; proc(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (kibibytes,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))
+    return int(kibibytes)
 
 
 def cpu_seconds(pid: int) -> float:

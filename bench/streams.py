@@ -24,6 +24,7 @@ from uuid import UUID, uuid4
 
 from bench import database
 from bench.given import Given
+from bench.live import environment, resident
 from bench.report import Report, figure, say
 from tidegate.store import connection
 
@@ -99,11 +100,10 @@ def api(url: str, directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], in
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = int(sock.getsockname()[1])
-    env = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
     command = "from tidegate.cli import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", command, "api", "--port", str(port)],
-        env=env
+        env=environment()
         | {
             "TIDEGATE_AUTH": "off",
             "TIDEGATE_DATABASE_URL": url,
@@ -197,9 +197,7 @@ def _wait_for(port: int) -> None:
 
 
 def _memory(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))
-    return int(kilobytes) / 1000
+    return resident(pid) / 1000
 
 
 def _processor(pid: int) -> float:

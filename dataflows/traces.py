@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 # A span takes some 30 µs, so that this many take next to nothing, however much is traced.
 MOST_A_SECOND = 200
 
-_NANO = 1_000_000_000
-_MICRO = 1_000  # nanoseconds
-_SAMPLED = tuple(b"13579bdf"[place : place + 1] for place in range(8))
+_SAMPLED = b"13579bdf"  # last digits of a header that says so
 
 Place = tuple[int, int]  # of an outcome in its batch, and of a row in it
 
@@ -53,48 +51,52 @@ class Batch:
 
 
 class Traces:
-    """Makes the spans of a writer; for one thread."""
+    """Makes the spans of a writer of a run's generation; for one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, generation: int) -> None:
+        self._generation = generation
         self._left = MOST_A_SECOND
         self._until = 0.0
 
     @contextmanager
-    def batch(self, generation: int, outcomes: Sequence[Outcome]) -> Iterator[Batch]:
+    def batch(self, outcomes: Sequence[Outcome]) -> Iterator[Batch]:
         """Around the storing of outcomes. A batch is named by the run's generation and its step's
         number. Several may be stored at once, or one in parts: lines that are logged meanwhile name
         the last."""
-        names = [f"{generation}-{outcome.number}" for outcome in outcomes]
-        with logs.about(batch=names[-1]), ExitStack() as opened:
+        with logs.about(batch=self._name(outcomes[-1])), ExitStack() as opened:
             batch = Batch()
             if tracing.on():
-                batch = opened.enter_context(self._traced(names, outcomes))
+                batch = opened.enter_context(self._traced(outcomes))
             began = time.monotonic()
             yield batch
             if log.isEnabledFor(logging.DEBUG):
-                _tell(names, outcomes, time.monotonic() - began)
+                self._tell(outcomes, time.monotonic() - began)
+
+    def _name(self, outcome: Outcome) -> str:
+        return f"{self._generation}-{outcome.number}"
 
     @contextmanager
-    def _traced(self, names: Sequence[str], outcomes: Sequence[Outcome]) -> Iterator[Batch]:
+    def _traced(self, outcomes: Sequence[Outcome]) -> Iterator[Batch]:
         parents = self._sampled(outcomes)
         received = [outcome.received for outcome in outcomes if outcome.received]
         parts = [outcome.decisions for outcome in outcomes if outcome.decisions is not None]
         begin = min(received, default=time.time())
-        with tracing.span(
+        whole = tracing.begin(
             "score batch",
-            start=begin,
             kind=SpanKind.CONSUMER,
             links=[Link(parent) for parent in parents.values()],
-            batch=names[-1],
+            start=begin,
+            batch=self._name(outcomes[-1]),
             payments=sum(map(len, parts)),
-        ) as span:
+        )
+        with tracing.around(whole):
             if parts:
                 scored = max(part.scored_at for part in parts) / SECOND
                 tracing.past("score", begin, scored)
-            link = [Link(span.get_span_context())] if span.is_recording() else []
+            link = [Link(whole.get_span_context())] if whole.is_recording() else []
             spans = {
-                place: _payment(names[place[0]], outcomes[place[0]], place[1], parent, link)
-                for place, parent in parents.items()
+                (place, row): self._payment(outcomes[place], row, parent, link)
+                for (place, row), parent in parents.items()
             }
             headers = {p: tracing.write(s.get_span_context()) for p, s in spans.items()}
             try:
@@ -128,51 +130,48 @@ class Traces:
         self._left -= 1
         return self._left >= 0
 
+    def _payment(
+        self, outcome: Outcome, row: int, parent: SpanContext, links: Sequence[Link]
+    ) -> Span:
+        part = outcome.decisions
+        assert part is not None
+        span = tracing.begin(
+            "score payment",
+            tracing.within(parent),
+            SpanKind.CONSUMER,
+            links=links,
+            start=outcome.received,
+            batch=self._name(outcome),
+            transaction_id=part.batch.transaction_id[row],
+            decision=_word(part, row),
+            model_version=part.model_version,
+        )
+        span.add_event("scored", timestamp=part.scored_at * 1_000)  # in nanoseconds
+        return span
+
+    def _tell(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+        payments = 0
+        for outcome in outcomes:
+            of = {"batch": self._name(outcome)}
+            if (part := outcome.decisions) is not None:
+                payments += len(part)
+                for row, name in enumerate(part.batch.transaction_id.tolist()):
+                    told = {"transaction_id": name, "decision": _word(part, row)}
+                    log.debug("decided", extra={**of, **told})
+            if (dead := outcome.dead) is not None:
+                places = zip(dead.topic, dead.partition.tolist(), dead.offset.tolist(), strict=True)
+                for (topic, partition, offset), reason in zip(places, dead.reason, strict=True):
+                    place = {"topic": topic, "partition": partition, "offset": offset}
+                    log.debug("a dead letter", extra={**of, **place, "reason": reason})
+        log.debug("stored", extra={"payments": payments, "ms": round(1000 * seconds, 1)})
+
 
 def _sampled(headers: Sequence[tuple[str, bytes | None]]) -> SpanContext | None:
     # The last digit says whether: most say no, and are not looked at any further.
     for name, value in headers:
-        if name == tracing.HEADER and value and value[-1:] in _SAMPLED:
+        if name == tracing.HEADER and value and value[-1] in _SAMPLED:
             return tracing.read(value.decode("latin-1"))
     return None
-
-
-def _payment(
-    batch: str, outcome: Outcome, row: int, parent: SpanContext, links: Sequence[Link]
-) -> Span:
-    part = outcome.decisions
-    assert part is not None
-    span = tracing.TRACER.start_span(
-        "score payment",
-        tracing.within(parent),
-        SpanKind.CONSUMER,
-        {
-            "tidegate.batch": batch,
-            "tidegate.transaction_id": part.batch.transaction_id[row],
-            "tidegate.decision": _word(part, row),
-            "tidegate.model_version": part.model_version,
-        },
-        links,
-        start_time=round(outcome.received * _NANO),
-    )
-    span.add_event("scored", timestamp=part.scored_at * _MICRO)
-    return span
-
-
-def _tell(names: Sequence[str], outcomes: Sequence[Outcome], seconds: float) -> None:
-    payments = 0
-    for batch, outcome in zip(names, outcomes, strict=True):
-        if (part := outcome.decisions) is not None:
-            payments += len(part)
-            for row, name in enumerate(part.batch.transaction_id.tolist()):
-                told = {"transaction_id": name, "decision": _word(part, row)}
-                log.debug("decided", extra={"batch": batch, **told})
-        if (dead := outcome.dead) is not None:
-            places = zip(dead.topic, dead.partition.tolist(), dead.offset.tolist(), strict=True)
-            for (topic, partition, offset), reason in zip(places, dead.reason, strict=True):
-                place = {"topic": topic, "partition": partition, "offset": offset}
-                log.debug("a dead letter", extra={"batch": batch, **place, "reason": reason})
-    log.debug("stored", extra={"payments": payments, "ms": round(1000 * seconds, 1)})
 
 
 def _word(part: Decisions, row: int) -> str:

@@ -24,10 +24,10 @@ if __name__ == "__main__":
     line = sys.stdin.readline()
     watch_parent(sys.stdin)
     watch_clock()
-    settle()
     code = 0
     try:
         with tracing.sending(monitoring, "tidegate-flow"):
+            settle()
             run_worker(line)
     except RunFailed as error:
         code = KNOWN_FAILURE

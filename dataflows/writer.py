@@ -53,7 +53,7 @@ class DatabaseWriter:
         self._publisher = publisher
         self._tells = tells
         self._on_stored = on_stored
-        self._traces = Traces()
+        self._traces = Traces(generation)
         self._closed = threading.Event()
         self._link = Link(url, "tidegate-sink", self._closed)
         self._begin = Link(url, "tidegate-sink", self._closed)
@@ -132,7 +132,7 @@ class DatabaseWriter:
         try:
             while taken := self._next():
                 outcomes = [outcome for _, outcome in taken]
-                with self._traces.batch(self._generation, outcomes) as batch:
+                with self._traces.batch(outcomes) as batch:
                     with tracing.span("store"):
                         inserted = self._link.attempt(partial(self._store, taken))
                         standing = self._standing(outcomes, inserted)

@@ -76,16 +76,16 @@ class RecentIds:
         self._names, self._times = [], []
 
     def _forget(self, now: int) -> None:
-        while self._pieces or self._times:
+        while (oldest := self._oldest()) is not None and oldest <= now - DAY:
             if not self._pieces:
-                if self._times[0] > now - DAY:
-                    return
                 self._close()
-            left = self._pieces[0].left
-            old = self._pieces[0].older(now - DAY)
-            self._drop_oldest(old)
-            if old < left:
-                return
+            self._drop_oldest(self._pieces[0].older(now - DAY))
+
+    def _oldest(self) -> int | None:
+        """When the first of them arrived."""
+        if self._pieces:
+            return self._pieces[0].first
+        return self._times[0] if self._times else None
 
     def _drop_oldest(self, count: int) -> None:
         while count:
@@ -114,6 +114,11 @@ class _Piece:
     def left(self) -> int:
         """How many there are."""
         return len(self._names) - self._gone
+
+    @property
+    def first(self) -> int:
+        """When the first of them arrived."""
+        return int(self._arrays["times"][self._gone])
 
     def older(self, than: int) -> int:
         """How many of them arrived at that time or before, counted from the first."""

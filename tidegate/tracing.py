@@ -13,7 +13,8 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 from uuid import uuid4
 
 from opentelemetry import trace
@@ -26,11 +27,10 @@ from tidegate.settings import Monitoring
 
 HEADER = "traceparent"
 
-TRACER = trace.get_tracer("tidegate", __version__)
+_TRACER = trace.get_tracer("tidegate", __version__)
 
 _SHAPE = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _ENDING = 2.0  # seconds that the last spans may take to be sent
-_NANO = 1_000_000_000
 _REMIND = 60.0  # seconds between two lines about a collector that is away
 
 _on = threading.Event()
@@ -89,8 +89,7 @@ def on() -> bool:
     return _on.is_set()
 
 
-@contextmanager
-def span(
+def begin(
     name: str,
     parent: Context | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
@@ -98,35 +97,50 @@ def span(
     links: Sequence[Link] = (),
     start: float | None = None,
     **attributes: AttributeValue,
-) -> Iterator[Span]:
-    """A span around what is done in it; lines that are logged meanwhile name it. parent: None for
-    the span that it is in. start: seconds since the epoch, None for now. An error is told by its
-    kind alone: its text may hold what it was about.
-    """
-    with TRACER.start_as_current_span(
+) -> Span:
+    """A span that whoever has it ends. parent: None for the span that we are in. start: seconds
+    since the epoch, None for now."""
+    return _TRACER.start_span(
         name,
         parent,
         kind,
         {f"tidegate.{key}": value for key, value in attributes.items()},
         links,
-        start_time=None if start is None else round(start * _NANO),
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as opened:
-        if not opened.is_recording():
-            yield opened
+        start_time=None if start is None else nanoseconds(start),
+    )
+
+
+@contextmanager
+def around(span: Span) -> Iterator[Span]:
+    """A span around what is done in it, which ends then; lines that are logged meanwhile name it.
+    An error is told by its kind alone: its text may hold what it was about."""
+    with trace.use_span(
+        span, end_on_exit=True, record_exception=False, set_status_on_exception=False
+    ):
+        if not span.is_recording():
+            yield span
             return
-        with logs.about(**ids(opened.get_span_context())):
+        with logs.about(**ids(span.get_span_context())):
             try:
-                yield opened
+                yield span
             except BaseException as error:
-                failed(opened, type(error).__name__)
+                failed(span, type(error).__name__)
                 raise
+
+
+def span(name: str, **attributes: Any) -> AbstractContextManager[Span]:
+    """A new span around what is done in it."""
+    return around(begin(name, **attributes))
 
 
 def past(name: str, start: float, end: float) -> None:
     """A span of what was done before, between these seconds since the epoch."""
-    TRACER.start_span(name, start_time=round(start * _NANO)).end(round(end * _NANO))
+    begin(name, start=start).end(nanoseconds(end))
+
+
+def nanoseconds(seconds: float) -> int:
+    """As OpenTelemetry has times."""
+    return round(seconds * 1_000_000_000)
 
 
 def failed(span: Span, kind: str) -> None:

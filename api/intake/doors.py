@@ -33,7 +33,6 @@ class New:
     content: int  # hash, 64 bits, signed
     card_token: str
     message: bytes  # JSON
-    trace: str | None = None  # the header of the context that it goes on with
 
 
 @dataclass
@@ -44,10 +43,12 @@ class Known:
     contents: dict[str, int]  # of those taken before, by id; hashes
     conn: Conn | None = None  # None: the database is away
     taken: list[New] = field(default_factory=list)
+    traces: list[str | None] = field(default_factory=list)  # of those, their contexts' headers
 
-    def put(self, new: New) -> None:
-        """Takes a payment."""
+    def put(self, new: New, trace: str | None) -> None:
+        """Takes a payment. trace: the header of the context that it goes on with."""
         self.taken.append(new)
+        self.traces.append(trace)
         self.contents[new.place[0]] = new.content
 
     def claim(self, key: Key) -> bool:
@@ -93,7 +94,7 @@ class InboxDoor:
                 [new.place[0] for new in known.taken],
                 [new.content for new in known.taken],
                 [new.message.decode() for new in known.taken],
-                [new.trace for new in known.taken],
+                known.traces,
             )
 
     def labels(self, ids: Sequence[str], messages: Sequence[bytes]) -> None:
@@ -131,7 +132,7 @@ class KafkaDoor:
             decide(known)
         self._sender.payments(
             [(new.card_token.encode(), new.message) for new in known.taken],
-            [new.trace for new in known.taken],
+            known.traces,
         )
 
     def labels(self, ids: Sequence[str], messages: Sequence[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def _take(known: Known, request: _Checked) -> Sequence[Taken] | Exception:
         decision = known.decided.get(new.place)
         repeat = decision is not None or id in known.contents
         if not repeat:
-            known.put(new)
+            known.put(new, request.asked.trace)
         taken.append(Taken(new.place, repeat, decision))
     return taken
 
@@ -98,7 +98,7 @@ def _check(asked: Sequence[Payments]) -> Iterator[_Checked | Exception]:
         if wrong:
             yield Refused([letter.moved(places.start) for letter in wrong])
         else:
-            yield _Checked(request, [replace(news[place], trace=request.trace) for place in places])
+            yield _Checked(request, [news[place] for place in places])
 
 
 def _news(batch: Batch) -> Iterator[New]:

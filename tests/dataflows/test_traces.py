@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,14 @@ class Place:
         self.said = directory / "said"
         (port,) = free_ports(1)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
-        names = {} if topics is None else dict(zip(TOPICS, astuple(topics), strict=True))
+        named = {} if topics is None else asdict(topics)
         self._env = {
             **{name: value for name, value in os.environ.items() if "TIDEGATE_" not in name},
             "TIDEGATE_DATA_DIR": str(directory / "data"),
             "TIDEGATE_AUTH": "off",
             "TIDEGATE_LOG_LEVEL": "debug",
             "TIDEGATE_REVIEW_THRESHOLD": "0.001",  # so that the first payment raises an alert
-            **names,
+            **{f"TIDEGATE_TOPIC_{name.upper()}": topic for name, topic in named.items()},
             **env,
         }
         commands = (["run"], ["api", "--port", str(port)])
@@ -107,12 +107,6 @@ class Place:
             process.terminate()
         for process in self._processes:
             assert process.wait(PATIENCE) == 0, self.said.read_text()
-
-
-TOPICS = [
-    f"TIDEGATE_TOPIC_{name}"
-    for name in ("TRANSACTIONS", "LABELS", "DECISIONS", "ALERTS", "DEAD_LETTERS")
-]
 
 
 @pytest.fixture(params=["inbox", "kafka"])
@@ -204,13 +198,13 @@ def test_so_many_payments_a_second_are_traced_and_no_more(monkeypatch: pytest.Mo
     monkeypatch.setattr(tracing, "on", lambda: True)
     traced = [("traceparent", TRACED.encode())]
     outcome = outcome_of([traced] * (MOST_A_SECOND + 50))
-    traces = Traces()
-    with traces.batch(1, [outcome]) as batch:
+    traces = Traces(1)
+    with traces.batch([outcome]) as batch:
         assert batch.headers.keys() == {(0, row) for row in range(MOST_A_SECOND)}
-    with traces.batch(1, [outcome]) as batch:
+    with traces.batch([outcome]) as batch:
         assert not batch.headers
     time.sleep(1.0)
-    with traces.batch(1, [outcome]) as batch:
+    with traces.batch([outcome]) as batch:
         assert len(batch.headers) == MOST_A_SECOND
 
 

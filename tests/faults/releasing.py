@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,11 +23,11 @@ from bench.database import server
 from tests.databases import fresh, template
 from tests.dataflows.streams import query, simulated
 from tests.faults.cluster import Cluster, wait_for
+from tests.inbox import put
 from tidegate import embedded
 from tidegate.kafka import incoming
 from tidegate.schema import Batch, Labels
 from tidegate.settings import Topics
-from tidegate.store import connection, inbox
 
 RELEASES = Path(__file__).parent / "releases"
 DUMP, STORE = "database.dump", "recovery.tar.xz"
@@ -37,17 +36,6 @@ MATURITY_DAYS = "1"  # so that something is learned in four days
 
 DECIDED = "SELECT transaction_id, log_odds, left(model_version, 12) FROM score ORDER BY 1"
 _ROWS, _BEFORE, _DAYS, _SEED = 500, 350, 4, 31
-
-
-def put(url: str, payments: Sequence[bytes], labels: Sequence[bytes]) -> None:
-    """Puts messages into the inbox, all at once."""
-    with connection.connect(url, application_name="test") as conn:
-        inbox.lock(conn)
-        named = [json.loads(message)["transaction_id"] for message in payments]
-        texts = [message.decode() for message in payments]
-        inbox.put_payments(conn, named, [0] * len(named), texts)
-        named = [json.loads(message)["transaction_id"] for message in labels]
-        inbox.put_labels(conn, named, [message.decode() for message in labels])
 
 
 def go_on(url: str, data: Path, rows: int) -> None:

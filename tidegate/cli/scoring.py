@@ -45,7 +45,6 @@ def run(
         return
     with usable(settings) as database, counted(database.url):
         given = described(settings, database.url, transactions, labels, currency)
-        settle()
         started = time.monotonic()
         rows = 0
         counts = [TransactionFile(path, currency=currency).rows for path in transactions]
@@ -59,6 +58,7 @@ def run(
                 advance(more)
 
             with tracing.sending(settings.monitoring, "tidegate-flow"):
+                settle()
                 finished = run_flow(given, stored)
         seconds = time.monotonic() - started
         facts: dict[str, object] = {"seconds": round(seconds, 1)}

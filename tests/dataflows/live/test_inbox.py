@@ -11,6 +11,7 @@ import pytest
 from dataflows.runner import run
 from tests.dataflows.streams import SCORES, a_run, payments, query, simulated, write
 from tests.faults.cluster import CONTROL, Cluster, wait_for
+from tests.inbox import put as put_messages
 from tests.kafka.broker import Broker
 from tidegate import inbox_replay
 from tidegate.kafka import incoming
@@ -24,20 +25,12 @@ MATURITY_DAYS = 2.0
 
 
 def put(database: str, batch: Batch, told: Labels | None = None, at_once: int = 500) -> None:
-    """Puts payments and labels, so many in a transaction."""
-    messages = [message.decode() for message in incoming.transactions(batch)]
-    ids = batch.transaction_id.tolist()
-    with connection.connect(database, application_name="test") as conn:
-        for start in range(0, len(ids), at_once):
-            rows = slice(start, start + at_once)
-            inbox.lock(conn)
-            inbox.put_payments(conn, ids[rows], [0] * len(ids[rows]), messages[rows])
-            conn.commit()
-        if told is not None:
-            inbox.lock(conn)
-            says = [message.decode() for message in incoming.labels(told)]
-            inbox.put_labels(conn, told.transaction_id.tolist(), says)
-            conn.commit()
+    """Puts payments, so many in a transaction, and then labels."""
+    messages = list(incoming.transactions(batch))
+    for start in range(0, len(messages), at_once):
+        put_messages(database, messages[start : start + at_once])
+    if told is not None:
+        put_messages(database, (), list(incoming.labels(told)))
 
 
 @pytest.mark.usefixtures("signals")
