@@ -16,6 +16,7 @@ import numpy as np
 
 from dataflows.lockstep import Lockstep
 from dataflows.messages import Lesson, Outcome, Release
+from dataflows.noting import noting
 from dataflows.steps import Emitted, Remembering
 from models.learner import Additive, Learner
 from models.outside import OutsideLearner
@@ -96,6 +97,7 @@ class LearnStep(_ModelStep):
             # Before there were others it always served.
             self._served = bool(arrays["served"][0]) if "served" in arrays else True
 
+    @noting
     def on_batch(self, values: list[Lesson]) -> Emitted[Release | Outcome]:
         """An `Outcome` of each step for the sink, and a `Release` for the scoring shards of each
         step that it serves."""
@@ -121,6 +123,7 @@ class ChallengeStep(_ModelStep):
         self._roster = {challenger.name: challenger for challenger in roster}
         self._learner: Learner | OutsideLearner | None = None
 
+    @noting
     def on_batch(self, values: list[Lesson]) -> Emitted[Release | Outcome]:
         """As of the champion, but outcomes only where there is something to tell."""
         if self._learner is None:

@@ -1,8 +1,10 @@
-"""One worker process, seen from both of its ends: how it is started, told its job and heard."""
+"""One worker process, seen from both of its ends: how it is started, told its job, heard and ended
+when it hangs."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -12,9 +14,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from dataflows.pulse import Listener
+
+log = logging.getLogger(__name__)
+
 KNOWN_FAILURE = 3  # exit code of a worker that cannot go on for a reason that it told
 
 WORKER = (sys.executable, "-m", "dataflows.worker")
+
+SILENCE = 60.0  # seconds without a sign of life after which a worker hangs
+TRACES = signal.SIGUSR1  # on which a worker says where each of its threads is
+_LAST_WORDS = 2.0  # seconds that it gets for that
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -24,13 +34,16 @@ Job = dict[str, Any]
 class Process:
     """A worker process on this machine, its job given.
 
-    command: what it runs; the first line of its standard input is its job as JSON.
+    command: what it runs; the first line of its standard input is its job as JSON. From then on it
+    gives signs of life (`dataflows.pulse`); one that is silent for `patience` seconds is ended.
     """
 
-    def __init__(self, command: Sequence[str], job: Job) -> None:
+    def __init__(self, command: Sequence[str], job: Job, patience: float = SILENCE) -> None:
         self.name = f"worker {job['index']}"
+        self._patience = patience
+        self._asked = False  # where it hangs
         ours, theirs = os.pipe()
-        self._reason = os.fdopen(ours)
+        self._listener = Listener(ours)
         try:
             with _signals_wait():
                 self._process = subprocess.Popen(
@@ -49,7 +62,10 @@ class Process:
 
     def poll(self) -> int | None:
         """Its exit code, or the number of the signal that ended it below 0; None while it runs."""
-        return self._process.poll()
+        code = self._process.poll()
+        if code is None:
+            self._end_if_it_hangs()
+        return code
 
     def end(self, *, at_once: bool = False) -> None:
         """Tells it to end: with a last snapshot, or at once."""
@@ -59,7 +75,7 @@ class Process:
     def reason(self) -> str | None:
         """What it told of a failure that a restart does not mend, once it has ended. What was told
         counts however it ended then: killed with the others, or aborted on its way out."""
-        told = self._reason.read()
+        told = self._listener.told()
         if not told and self._process.returncode == KNOWN_FAILURE:
             return "a worker cannot go on; see its messages above"
         return told or None
@@ -69,10 +85,21 @@ class Process:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self._reason.close()
+        self._listener.close()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
+
+    def _end_if_it_hangs(self) -> None:
+        silent = self._listener.silent()
+        hangs = silent > self._patience
+        if hangs and not self._asked:
+            what = "%s hangs: no sign of life for %g s; it is asked where it is, and ended"
+            log.error(what, self.name, self._patience)
+            self._process.send_signal(TRACES)
+        self._asked = hangs
+        if silent > self._patience + _LAST_WORDS:
+            self._process.kill()
 
 
 def stop_on_signals() -> threading.Event:

@@ -26,6 +26,7 @@ from dataflows.messages import (
     TerminalNews,
     TerminalWork,
 )
+from dataflows.noting import noting
 from dataflows.reused import reused
 from models.cards import CardProfiles
 from models.champion import served_probability
@@ -58,6 +59,7 @@ VERSION = 1
 class Remembering(StatefulBatchLogic[V, W, bytes]):
     """A step whose snapshot is `dump`'s bytes; the time each takes is measured."""
 
+    @noting
     def snapshot(self) -> bytes:
         """The state for recovery."""
         with metrics.SNAPSHOT_SECONDS.time():
@@ -83,6 +85,7 @@ class CardStep(Remembering[CardWork, tuple[int, TerminalWork]]):
             self._steps = Lockstep(1, int(arrays.pop("next")[0]))
             self._recent.load(arrays)
 
+    @noting
     def on_batch(self, values: list[CardWork]) -> Emitted[tuple[int, TerminalWork]]:
         """One `TerminalWork` for each terminal shard, of each whole step."""
         return [sent for (work,) in self._steps.whole(values) for sent in self._step(work)], False
@@ -166,6 +169,7 @@ class TerminalStep(Remembering[TerminalWork | TerminalNews, Scorable]):
             self._profiles = TerminalProfiles.load(arrays["profiles"].tobytes(), maturity_days)
             self._steps = Lockstep(parts, int(arrays["next"][0]))
 
+    @noting
     def on_batch(self, values: list[TerminalWork | TerminalNews]) -> Emitted[Scorable]:
         """One `Scorable` of each whole step."""
         return [self._step(parts) for parts in self._steps.whole(values)], False
@@ -219,6 +223,7 @@ class ScoreStep(Remembering[Scorable | Release, Outcome]):
             self._model = Published.load(arrays["model"].tobytes())
             self._steps = Lockstep(2, int(arrays["next"][0]))
 
+    @noting
     def on_batch(self, values: list[Scorable | Release]) -> Emitted[Outcome]:
         """One `Outcome` of each whole step."""
         return [self._step(parts) for parts in self._steps.whole(values)], False

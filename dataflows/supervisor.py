@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dataflows.processes import WORKER, Job, Process, stop_on_signals
+from dataflows.processes import SILENCE, WORKER, Job, Process, stop_on_signals
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +56,15 @@ class Crew(Protocol):
 
 
 class OneMachine:
-    """So many processes on this machine. command: what each runs."""
+    """So many processes on this machine. command: what each runs. patience: seconds of silence
+    after which one hangs."""
 
-    def __init__(self, workers: int, command: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self, workers: int, command: Sequence[str] = WORKER, patience: float = SILENCE
+    ) -> None:
         self._number = workers
         self._command = command
+        self._patience = patience
 
     def start(self, job: Job) -> Sequence[Worker]:
         """All of them, at free ports of the loopback interface."""
@@ -70,7 +74,7 @@ class OneMachine:
         try:
             for index in range(self._number):
                 own = {"index": index, "place": index, "addresses": addresses}
-                started.append(Process(self._command, job | own))
+                started.append(Process(self._command, job | own, self._patience))
         except BaseException:
             close(started)
             raise

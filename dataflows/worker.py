@@ -5,13 +5,14 @@ Exits with `KNOWN_FAILURE` and tells the supervisor why when starting again woul
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
 import sys
 
 from dataflows.clock import watch_clock
-from dataflows.processes import KNOWN_FAILURE, tell, watch_parent
+from dataflows.processes import KNOWN_FAILURE, TRACES, tell, watch_parent
 from dataflows.supervisor import RunFailed
 from dataflows.working import run_worker
 from tidegate import logs, tracing
@@ -20,6 +21,7 @@ from tidegate.settings import Settings
 
 if __name__ == "__main__":
     monitoring = Settings.from_environ(os.environ).monitoring
+    faulthandler.register(TRACES)  # names of functions and lines, no values
     logs.configure(monitoring.log_level, monitoring.log_format)  # type: ignore[arg-type]
     line = sys.stdin.readline()
     watch_parent(sys.stdin)

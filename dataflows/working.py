@@ -27,6 +27,7 @@ from dataflows.messages import Outcome
 from dataflows.noting import forget, noted
 from dataflows.processes import stop_on_signals
 from dataflows.publisher import Publisher, PublishFailed
+from dataflows.pulse import beating
 from dataflows.recovery import RecoveryMismatch
 from dataflows.routes import Routes
 from dataflows.run import Run
@@ -86,10 +87,16 @@ def read_input(given: Run) -> Input:
 
 
 def work(
-    given: Run, generation: int, index: int, addresses: list[str], on_stored: OnStored
+    given: Run,
+    generation: int,
+    index: int,
+    addresses: list[str],
+    on_stored: OnStored,
+    pipe: int | None = None,
 ) -> bool:
     """One worker's part: the whole flow when there are no addresses, else its share of it. Says
-    whether the files came to their end, as far as this worker knows."""
+    whether the files came to their end, as far as this worker knows. pipe: where a supervisor
+    listens for signs of life."""
     stop = stop_on_signals()
     keys = Routes(given.shards).keys
 
@@ -98,13 +105,6 @@ def work(
         on_stored(outcomes)
 
     kafka, url = given.brokers, given.database_url
-    run_flow = partial(
-        execute,
-        recovery_dir=Path(given.recovery_dir),
-        snapshot_seconds=given.snapshot_seconds,
-        addresses=addresses,
-        index=index,
-    )
     with ExitStack() as opened:
         read = DatabaseHistory(url, partitions(keys), generation, _promotes(given))
         history = opened.enter_context(closing(read))
@@ -117,20 +117,23 @@ def work(
         checks: dict[str, Check] = {"database": lambda: writer.away() or history.away()}
         if given.metrics_port:
             opened.callback(serve(given.metrics_port, given.metrics_host, checks).close)
-        if not given.live:
-            run_flow(build(FileSource(read_input(given), history, stop), sink, given.plan))
-            return not stop.is_set()
-        inbox = opened.enter_context(reading_inbox(url, history, given.slots))
-        reader = None if kafka is None else opened.enter_context(reading(kafka, history))
-        if reader is not None and publisher is not None:
-            checks |= {"kafka": reader.away, "publishing": publisher.away}
-        source = SlotSource(given.slots, Sources(reader, inbox), stop)
-        maturity = round(given.maturity_days * DAY)
+        if given.live:
+            inbox = opened.enter_context(reading_inbox(url, history, given.slots))
+            reader = None if kafka is None else opened.enter_context(reading(kafka, history))
+            if reader is not None and publisher is not None:
+                checks |= {"kafka": reader.away, "publishing": publisher.away}
+            source = SlotSource(given.slots, Sources(reader, inbox), stop)
+            maturity = round(given.maturity_days * DAY)
 
-        def order(state: bytes | None) -> OrderStep:
-            return OrderStep(state, history, maturity, given.slots + 1)  # with the inbox
+            def order(state: bytes | None) -> OrderStep:
+                return OrderStep(state, history, maturity, given.slots + 1)  # with the inbox
 
-        run_flow(build_live(source, order, sink, given.plan))
+            flow = build_live(source, order, sink, given.plan)
+        else:
+            flow = build(FileSource(read_input(given), history, stop), sink, given.plan)
+        if pipe is not None:
+            opened.enter_context(beating(pipe, checks))
+        execute(flow, Path(given.recovery_dir), given.snapshot_seconds, addresses, index)
     return not stop.is_set()
 
 
@@ -149,7 +152,8 @@ def run_worker(line: str) -> None:
     if given.metrics_port:  # one of its own for each worker of a machine
         given = replace(given, metrics_port=given.metrics_port + job["place"])
     with one_line():
-        work(given, job["generation"], job["index"], job["addresses"], lambda outcomes: None)
+        of = job["generation"], job["index"], job["addresses"]
+        work(given, *of, lambda outcomes: None, job["reason"])
 
 
 @contextmanager

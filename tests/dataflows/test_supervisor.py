@@ -11,12 +11,13 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dataflows.processes import SILENCE
 from dataflows.supervisor import Limits, OneMachine, RunFailed, Worker, supervise
 
 pytestmark = pytest.mark.usefixtures("signals")
@@ -50,9 +51,11 @@ class Cluster:
         self.generations += 1
         return {"generation": self.generations, "log": str(self.log)}
 
-    def run(self, program: str, workers: int = 2, **options: Any) -> bool:
+    def run(
+        self, program: str, workers: int = 2, patience: float = SILENCE, **options: Any
+    ) -> bool:
         command = [sys.executable, "-c", HEAD + textwrap.dedent(program)]
-        crew = OneMachine(workers, command)
+        crew = OneMachine(workers, command, patience)
         return supervise(crew, self.job, **{"limits": QUICK, **options})
 
     def started(self) -> list[dict[str, Any]]:
@@ -139,6 +142,41 @@ def test_a_worker_that_does_not_heed_sigterm_is_killed(cluster: Cluster) -> None
         """
     )
     assert 1.0 < time.monotonic() - began < 20
+    cluster.assert_none_left()
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["runs", "stopped"])
+def test_a_worker_that_hangs_is_asked_where_it_is_and_ended_and_all_start_again(
+    cluster: Cluster,
+    stopped: bool,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert cluster.run(
+            f"""
+            import faulthandler
+
+            def waits_for_ever():
+                if {stopped}:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                time.sleep(600)
+
+            faulthandler.register(signal.SIGUSR1)
+            if generation == 1 and index == 1:
+                waits_for_ever()
+            for _ in range(100 if generation == 1 else 1):
+                os.write(job["reason"], bytes(1))
+                time.sleep(0.1)
+            """,
+            patience=3.0,
+            limits=replace(QUICK, ending=0.1),
+        )
+    assert cluster.generations == 2
+    first, second = (record.message for record in caplog.records)
+    assert first == ("worker 1 hangs: no sign of life for 3 s; it is asked where it is, and ended")
+    assert second == "worker 1 ended with SIGKILL: all workers start again in 0.05 s"
+    assert ("in waits_for_ever" in capfd.readouterr().err) is not stopped
     cluster.assert_none_left()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from dataflows.processes import SILENCE
 from tests.dataflows.streams import query, stored
 from tests.faults.places import (
     PATIENCE,
@@ -89,6 +90,25 @@ def test_a_killed_worker_is_started_again_with_the_others_as_if_nothing_had_happ
     assert process.returncode == 0, said
     assert said.count("ended with SIGKILL: all workers start again in") == 2
     assert "the files have ended" in said
+    assert seen.items() <= place.decisions().items()
+    assert_as_undisturbed(place, world)
+    place.assert_no_orphans()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_worker_that_hangs_is_ended_and_all_start_again_as_if_nothing_had_happened(
+    place: Place, world: World
+) -> None:
+    process = place.start(2)
+    place.wait_until_scored(ROWS // 4, process)
+    hangs = max(place.processes() - {process.pid})
+    os.kill(hangs, signal.SIGSTOP)
+    seen = place.decisions()
+    _, said = process.communicate(timeout=SILENCE + PATIENCE)
+    assert process.returncode == 0, said
+    assert f"hangs: no sign of life for {SILENCE:g} s" in said
+    assert said.count("ended with SIGKILL: all workers start again in") == 1
     assert seen.items() <= place.decisions().items()
     assert_as_undisturbed(place, world)
     place.assert_no_orphans()
