@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 EVERY = 5.0  # seconds between two looks
 _PATIENCE = 5.0  # seconds that a broker has to answer
 _AGAIN = 1.0  # seconds to the next look while none answers
+# librdkafka since 2.13 may never connect again when the last answer before an outage named no
+# broker, as that of a cluster which shuts down in order does (its issue 5301; no setting helps).
 STUCK = 10.0  # seconds without an answer after which another client is made to ask
 DEAF = 6.0  # seconds that others are answered and ours is not: thrice the longest pause between
 # its attempts to connect, so that one that was only about to try again is left in peace

@@ -201,6 +201,13 @@ class Cluster:
                 return float(line.split()[1])
         return None
 
+    def wait_metric(self, name: str, value: float) -> None:
+        """Waits until the first worker's metric has this value."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := self.metric(name)) != value:
+            assert time.monotonic() < deadline, f"{name} is {found}: {self.said()}"
+            time.sleep(0.05)
+
     def _wait_for_workers(self) -> list[int]:
         deadline = time.monotonic() + PATIENCE
         while len(found := self.workers()) < self._workers:

@@ -110,9 +110,11 @@ def test_a_broker_that_goes_away_is_waited_for_and_said_to_be_away(
             own_broker.start()
             place.recovered()
             place.cluster.wait_ready(200, naming="kafka")
-            assert place.cluster.metric("tidegate_kafka_reachable") == 1.0
+            place.cluster.wait_metric("tidegate_kafka_reachable", 1.0)
         place.finish(record_property, f"broker stopped for {scale.outage:g} s", scale.times)
-        assert place.generation() == 1, "nothing should have started again"
+        # A broker's last answer may name no broker, and librdkafka then not come back (`watch`).
+        deaf = place.cluster.said().count("has to be made anew")
+        assert place.generation() == 1 + deaf, "nothing else should have started again"
 
 
 @at_scales
