@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
 
-from dataflows.crew import LOOK
-from dataflows.processes import Process, stop_on_signals
+from dataflows.crew import LOOK, PATIENCE
+from dataflows.processes import Job, Process, Spare, stop_on_signals
 from tidegate.link import Link
 from tidegate.store import crew
 from tidegate.store.connection import Conn
@@ -21,9 +20,6 @@ log = logging.getLogger(__name__)
 
 _BEAT = 1.0  # seconds between two signs of life
 _LEAVING = 30.0  # seconds that a leader has to let a member go
-
-# generation, index and addresses of a worker to its process
-Start = Callable[[int, int, list[str]], Process]
 
 
 class Post:
@@ -87,6 +83,7 @@ class _Working:
     process: Process
     generation: int
     told: int = RUN
+    since: float = field(default_factory=time.monotonic)
 
     def end(self, how: int) -> None:
         if how > self.told:
@@ -94,9 +91,12 @@ class _Working:
             self.process.end(at_once=how == END_NOW)
 
 
-def join(post: Post, session: UUID, start: Start) -> None:
+def join(post: Post, session: UUID, spare: Spare, job: Job) -> None:
     """Works for whoever leads until SIGTERM or SIGINT comes; then as soon as the leader has let
-    this member go, which the others' work survives, or after half a minute in any case."""
+    this member go, which the others' work survives, or after half a minute in any case.
+
+    job: what a worker is told beside what the leader orders.
+    """
     stop = stop_on_signals()
     working: _Working | None = None
     leaves_by = float("inf")
@@ -109,8 +109,9 @@ def join(post: Post, session: UUID, start: Start) -> None:
                 post.say(leaving=True)
             order = post.order
             if working is None:
+                spare.prepare()
                 if order is not None and not stop.is_set():
-                    working = _started(order, session, post, start)
+                    working = _started(order, session, post, spare, job)
             elif (code := working.process.poll()) is not None:
                 reason = working.process.reason()
                 working.process.close()
@@ -121,18 +122,21 @@ def join(post: Post, session: UUID, start: Start) -> None:
                 working.end(_wanted(order, working.generation))
                 if time.monotonic() > leaves_by:
                     working.end(END_NOW)
+                elif not stop.is_set() and time.monotonic() - working.since > PATIENCE.spare:
+                    spare.prepare()
     finally:
         if working is not None:
             working.process.close()
 
 
-def _started(order: Order, session: UUID, post: Post, start: Start) -> _Working | None:
+def _started(order: Order, session: UUID, post: Post, spare: Spare, job: Job) -> _Working | None:
     if order.stop != RUN or session not in order.sessions:
         return None
     if post.worked_for(order.generation):
         return None
     index = 1 + order.sessions.index(session)
-    working = _Working(start(order.generation, index, list(order.addresses)), order.generation)
+    ordered = {"generation": order.generation, "index": index, "addresses": [*order.addresses]}
+    working = _Working(spare.start(job | ordered), order.generation)
     log.info("the worker starts", extra={"generation": order.generation, "index": index})
     post.say(generation=order.generation, code=None, reason=None)
     return working

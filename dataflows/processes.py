@@ -32,17 +32,18 @@ Job = dict[str, Any]
 
 
 class Process:
-    """A worker process on this machine, its job given.
+    """A worker process on this machine.
 
-    command: what it runs; the first line of its standard input is its job as JSON. From then on it
-    gives signs of life (`dataflows.pulse`); one that is silent for `patience` seconds is ended.
+    command: what it runs. The first line of its standard input is its job as JSON (`give`). From
+    then on it gives signs of life (`dataflows.pulse`); one that is silent for `patience` seconds is
+    ended.
     """
 
-    def __init__(self, command: Sequence[str], job: Job, patience: float = SILENCE) -> None:
-        self.name = f"worker {job['index']}"
+    def __init__(self, command: Sequence[str], patience: float = SILENCE) -> None:
+        self.name = "a worker without a job"
         self._patience = patience
         self._asked = False  # where it hangs
-        ours, theirs = os.pipe()
+        ours, self._theirs = os.pipe()
         self._listener = Listener(ours)
         try:
             with _signals_wait():
@@ -50,14 +51,19 @@ class Process:
                     command,
                     stdin=subprocess.PIPE,
                     stdout=2,  # Bytewax speaks of its links there, and ours is for results
-                    pass_fds=[theirs],
+                    pass_fds=[self._theirs],
                     text=True,
                 )
         finally:
-            os.close(theirs)
+            os.close(self._theirs)
+
+    def give(self, job: Job) -> None:
+        """Its job, once."""
+        self.name = f"worker {job['index']}"
+        self._listener.begin()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # one that is dead already will be found so
-            self._process.stdin.write(json.dumps(job | {"reason": theirs}) + "\n")
+            self._process.stdin.write(json.dumps(job | {"reason": self._theirs}) + "\n")
             self._process.stdin.flush()  # and stays open: its end says that the supervisor is gone
 
     def poll(self) -> int | None:
@@ -100,6 +106,41 @@ class Process:
         self._asked = hangs
         if silent > self._patience + _LAST_WORDS:
             self._process.kill()
+
+
+class Spare:
+    """A worker process that has imported what it needs and waits for a job, so that a start need
+    not wait for it.
+
+    Where starts are changes that payments wait for, it is worth its memory. command: what each
+    process runs.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._waiting: Process | None = None
+
+    def prepare(self) -> None:
+        """Sees to it that one waits."""
+        if self._waiting is None:
+            self._waiting = Process(self._command)
+
+    def start(self, job: Job) -> Process:
+        """The one that waits, or a new one, with its job given."""
+        process, self._waiting = self._waiting, None
+        if process is not None and process.poll() is not None:
+            process.close()
+            process = None
+        if process is None:
+            process = Process(self._command)
+        process.give(job)
+        return process
+
+    def close(self) -> None:
+        """Ends the one that waits."""
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
 
 
 def stop_on_signals() -> threading.Event:

@@ -60,6 +60,10 @@ class Listener:
         self._silent = 0.0
         self._told = b""
 
+    def begin(self) -> None:
+        """What was silent until now does not count."""
+        self._looked, self._silent = self._clock(), 0.0
+
     def silent(self) -> float:
         """Seconds without a sign of life. What counts is time in which somebody looked: after a
         stall of the whole machine everything would seem silent."""

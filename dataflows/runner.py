@@ -18,7 +18,7 @@ from dataflows.crew import Board, ManyMachines
 from dataflows.expected import expected
 from dataflows.joining import Post
 from dataflows.lease import Lease
-from dataflows.processes import WORKER, Process
+from dataflows.processes import WORKER, Spare
 from dataflows.recovery import MOST_FILES, prepare
 from dataflows.routes import Routes
 from dataflows.run import Run
@@ -93,14 +93,10 @@ def join(given: Run, name: str, address: str) -> None:
         one_line(),
         TemporaryDirectory(prefix="tidegate-worker-") as directory,
         closing(Post(given.database_url, member)) as post,
+        closing(Spare(WORKER)) as spare,
     ):
         told = asdict(replace(given, recovery_dir=directory))
-
-        def start(generation: int, index: int, addresses: list[str]) -> Process:
-            job = {"run": told, "generation": generation, "place": 0}
-            return Process(WORKER, job | {"index": index, "addresses": addresses})
-
-        joining.join(post, session, start)
+        joining.join(post, session, spare, {"run": told, "place": 0})
 
 
 @contextmanager
@@ -108,8 +104,11 @@ def _crew(given: Run, address: str | None) -> Iterator[Crew]:
     if address is None:
         yield OneMachine(given.workers)
         return
-    with closing(Board(given.database_url)) as board:
-        yield ManyMachines(board, address, given.shared, given.shards)
+    with (
+        closing(Board(given.database_url)) as board,
+        closing(ManyMachines(board, address, given.shared, given.shards)) as crew,
+    ):
+        yield crew
 
 
 def _take_generation(given: Run, fresh: bool) -> int:

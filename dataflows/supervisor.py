@@ -74,7 +74,9 @@ class OneMachine:
         try:
             for index in range(self._number):
                 own = {"index": index, "place": index, "addresses": addresses}
-                started.append(Process(self._command, job | own, self._patience))
+                process = Process(self._command, self._patience)
+                started.append(process)
+                process.give(job | own)
         except BaseException:
             close(started)
             raise

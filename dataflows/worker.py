@@ -23,13 +23,15 @@ if __name__ == "__main__":
     monitoring = Settings.from_environ(os.environ).monitoring
     faulthandler.register(TRACES)  # names of functions and lines, no values
     logs.configure(monitoring.log_level, monitoring.log_format)  # type: ignore[arg-type]
+    settle()
     line = sys.stdin.readline()
+    if not line:  # the supervisor has ended, and wants none
+        sys.exit()
     watch_parent(sys.stdin)
     watch_clock()
     code = 0
     try:
         with tracing.sending(monitoring, "tidegate-flow"):
-            settle()
             run_worker(line)
     except RunFailed as error:
         code = KNOWN_FAILURE

@@ -134,8 +134,10 @@ class Reader:
 
     def _end(self, clean: bool) -> None:
         if clean:
-            for slot in self._lines:
-                self.commit(self.offsets(slot), wait=True)
+            handed: dict[str, dict[int, int]] = {}
+            for line in self._by_place.values():
+                handed.setdefault(line.topic, {})[line.partition] = line.handed
+            self.commit(handed, wait=True)  # at once: each commit is a trip that a change waits for
         self._consumer.close()
 
     def _found(self, slot: int, found: list[Found]) -> None:
