@@ -131,7 +131,8 @@ def test_a_worker_that_waits_ends_quietly_when_its_supervisor_is_gone() -> None:
     ) as supervisor:
         assert supervisor.stdout is not None
         waiting = int(supervisor.stdout.readline())
-        assert Path(f"/proc/{waiting}/cmdline").read_bytes().split(b"\0")[2] == WORKER[2].encode()
+        # Empty for a moment after it has begun.
+        until(lambda: WORKER[2].encode() in Path(f"/proc/{waiting}/cmdline").read_bytes())
         _, said = supervisor.communicate("", timeout=60)  # until the worker has closed it too
         assert said == ""
         until(lambda: gone(waiting))
