@@ -29,13 +29,13 @@ def beating(
 ) -> Iterator[None]:
     """Gives signs of life meanwhile, from a thread of its own, unless one call of the flow has
     taken longer than `longest` although nothing is away. pipe: what the supervisor listens at.
-    checks: what may be away."""
+    checks: what may be away; more may come."""
     ended = threading.Event()
 
     def beat() -> None:
         try:
             while not ended.wait(every):
-                if busy() < longest or any(check() is not None for check in checks.values()):
+                if busy() < longest or any(check() for check in list(checks.values())):
                     os.write(pipe, _BEAT)
         except OSError:  # nobody listens any more; `processes.watch_parent` sees to it
             return

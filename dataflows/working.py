@@ -117,6 +117,8 @@ def work(
         checks: dict[str, Check] = {"database": lambda: writer.away() or history.away()}
         if given.metrics_port:
             opened.callback(serve(given.metrics_port, given.metrics_host, checks).close)
+        if pipe is not None:
+            opened.enter_context(beating(pipe, checks))  # reading long files is life too
         if given.live:
             inbox = opened.enter_context(reading_inbox(url, history, given.slots))
             reader = None if kafka is None else opened.enter_context(reading(kafka, history))
@@ -131,8 +133,6 @@ def work(
             flow = build_live(source, order, sink, given.plan)
         else:
             flow = build(FileSource(read_input(given), history, stop), sink, given.plan)
-        if pipe is not None:
-            opened.enter_context(beating(pipe, checks))
         execute(flow, Path(given.recovery_dir), given.snapshot_seconds, addresses, index)
     return not stop.is_set()
 
