@@ -8,7 +8,6 @@ who writes the alerts share this process, and so the processors.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from uuid import UUID, uuid4
 
 from bench import database
 from bench.given import Given
-from bench.live import environment, resident
+from bench.live import cpu_seconds, environment, resident
 from bench.report import Report, figure, say
 from tidegate.store import connection
 
@@ -67,12 +66,12 @@ def bench(given: Given) -> Report:
         say(f"  {seconds:g} s of warm-up, and {seconds:g} s that count")
         _written(url, seconds)
         _all_received(clients)
-        memory, spent = _memory(process.pid), _processor(process.pid)
+        memory, spent = _memory(process.pid), cpu_seconds(process.pid)
         for client in clients:
             client.at.clear()
         committed = _written(url, seconds)
         _all_received(clients)
-        grown, used = _memory(process.pid), _processor(process.pid) - spent
+        grown, used = _memory(process.pid), cpu_seconds(process.pid) - spent
     late: list[float] = []
     for client in clients:
         if client.at.keys() != committed.keys():
@@ -198,9 +197,3 @@ def _wait_for(port: int) -> None:
 
 def _memory(pid: int) -> float:
     return resident(pid) / 1000
-
-
-def _processor(pid: int) -> float:
-    """Seconds that the process has used."""
-    parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from dataflows.processes import WORKER, Job, Spare
+from dataflows.processes import Job, Spare
 from dataflows.supervisor import LOST, Worker, close
 from tidegate.link import Link
 from tidegate.store import crew
@@ -39,7 +39,6 @@ class Patience:
     start: float = 30.0  # for a worker to be started where it was ordered
     end: float = 2.0  # for a worker to be ended where that was ordered at once
     forget: float = 60.0  # after which a silent member is taken off
-    spare: float = 5.0  # after a start, which has better use for the processor than the next one
 
 
 PATIENCE = Patience()
@@ -178,24 +177,19 @@ class ManyMachines:
     """A worker of the leader's, and one for each member that offers.
 
     address: host:port that the leader's worker is reached at. settings: that a member must have
-    too. most: workers in all. command: what the leader's runs. To be closed.
+    too. most: workers in all. spare: starts the leader's.
     """
 
     board: Board
     address: str
     settings: Mapping[str, Any]
     most: int
-    command: Sequence[str] = WORKER
+    spare: Spare
     patience: Patience = PATIENCE
-    _spare: Spare = field(init=False)
-    _started_at: float = 0.0
     _started: tuple[UUID, ...] = ()
     _offered: tuple[UUID, ...] = ()
     _since: float = 0.0
     _refused: set[UUID] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._spare = Spare(self.command)
 
     def start(self, job: Job) -> Sequence[Worker]:
         """As `supervisor.Crew` says."""
@@ -212,17 +206,15 @@ class ManyMachines:
             Elsewhere(index, member, orders) for index, member in enumerate(members, start=1)
         ]
         own = {"index": 0, "place": 0, "addresses": addresses}
-        self._started_at = time.monotonic()
         try:
-            return [self._spare.start(job | own), *others]
+            return [self.spare.start(job | own), *others]
         except BaseException:
             close(others)
             raise
 
     def differs(self) -> bool:
         """Whether one that works wants to leave, or others have offered for a while."""
-        if time.monotonic() - self._started_at > self.patience.spare:
-            self._spare.prepare()
+        self.spare.prepare()
         members = self.board.members()
         if any(s in members and members[s].leaving for s in self._started):
             return True
@@ -230,10 +222,6 @@ class ManyMachines:
         if offered != self._offered:
             self._offered, self._since = offered, time.monotonic()
         return offered != self._started and time.monotonic() - self._since > self.patience.settle
-
-    def close(self) -> None:
-        """Ends what waits for the next start."""
-        self._spare.close()
 
     def _eligible(self) -> Sequence[Member]:
         """Who may work, those that do already first."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
-from dataflows.crew import LOOK, PATIENCE
+from dataflows.crew import LOOK
 from dataflows.processes import Job, Process, Spare, stop_on_signals
 from tidegate.link import Link
 from tidegate.store import crew
@@ -83,7 +83,6 @@ class _Working:
     process: Process
     generation: int
     told: int = RUN
-    since: float = field(default_factory=time.monotonic)
 
     def end(self, how: int) -> None:
         if how > self.told:
@@ -104,12 +103,13 @@ def join(post: Post, session: UUID, spare: Spare, job: Job) -> None:
     try:
         while working is not None or not stop.is_set():
             time.sleep(0.05)
-            if stop.is_set() and leaves_by == float("inf"):
+            if not stop.is_set():
+                spare.prepare()
+            elif leaves_by == float("inf"):
                 leaves_by = time.monotonic() + _LEAVING
                 post.say(leaving=True)
             order = post.order
             if working is None:
-                spare.prepare()
                 if order is not None and not stop.is_set():
                     working = _started(order, session, post, spare, job)
             elif (code := working.process.poll()) is not None:
@@ -122,8 +122,6 @@ def join(post: Post, session: UUID, spare: Spare, job: Job) -> None:
                 working.end(_wanted(order, working.generation))
                 if time.monotonic() > leaves_by:
                     working.end(END_NOW)
-                elif not stop.is_set() and time.monotonic() - working.since > PATIENCE.spare:
-                    spare.prepare()
     finally:
         if working is not None:
             working.process.close()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -25,6 +26,7 @@ WORKER = (sys.executable, "-m", "dataflows.worker")
 SILENCE = 60.0  # seconds without a sign of life after which a worker hangs
 TRACES = signal.SIGUSR1  # on which a worker says where each of its threads is
 _LAST_WORDS = 2.0  # seconds that it gets for that
+CALM = 5.0  # seconds from a start to the preparation of the next one
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -113,16 +115,18 @@ class Spare:
     not wait for it.
 
     Where starts are changes that payments wait for, it is worth its memory. command: what each
-    process runs.
+    process runs. calm: seconds after a start, which has better use for the processor than the next.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str] = WORKER, calm: float = CALM) -> None:
         self._command = command
+        self._calm = calm
         self._waiting: Process | None = None
+        self._started_at = float("-inf")
 
     def prepare(self) -> None:
-        """Sees to it that one waits."""
-        if self._waiting is None:
+        """Sees to it that one waits, unless one was started just now; to be called all the time."""
+        if self._waiting is None and time.monotonic() - self._started_at >= self._calm:
             self._waiting = Process(self._command)
 
     def start(self, job: Job) -> Process:
@@ -134,6 +138,7 @@ class Spare:
         if process is None:
             process = Process(self._command)
         process.give(job)
+        self._started_at = time.monotonic()
         return process
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from dataflows.crew import Board, ManyMachines
 from dataflows.expected import expected
 from dataflows.joining import Post
 from dataflows.lease import Lease
-from dataflows.processes import WORKER, Spare
+from dataflows.processes import Spare
 from dataflows.recovery import MOST_FILES, prepare
 from dataflows.routes import Routes
 from dataflows.run import Run
@@ -93,7 +93,7 @@ def join(given: Run, name: str, address: str) -> None:
         one_line(),
         TemporaryDirectory(prefix="tidegate-worker-") as directory,
         closing(Post(given.database_url, member)) as post,
-        closing(Spare(WORKER)) as spare,
+        closing(Spare()) as spare,
     ):
         told = asdict(replace(given, recovery_dir=directory))
         joining.join(post, session, spare, {"run": told, "place": 0})
@@ -104,11 +104,8 @@ def _crew(given: Run, address: str | None) -> Iterator[Crew]:
     if address is None:
         yield OneMachine(given.workers)
         return
-    with (
-        closing(Board(given.database_url)) as board,
-        closing(ManyMachines(board, address, given.shared, given.shards)) as crew,
-    ):
-        yield crew
+    with closing(Board(given.database_url)) as board, closing(Spare()) as spare:
+        yield ManyMachines(board, address, given.shared, given.shards, spare)
 
 
 def _take_generation(given: Run, fresh: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def wait_until(
@@ -15,3 +16,12 @@ def wait_until(
     while not happened():
         assert time.monotonic() < deadline, told()
         time.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process lives: not one that is dead, and nobody asked how it ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

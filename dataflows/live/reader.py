@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -94,10 +94,7 @@ class Reader:
 
     def offsets(self, slot: int) -> dict[str, dict[int, int]]:
         """Where each partition of the slot goes on, for a snapshot."""
-        found: dict[str, dict[int, int]] = {}
-        for line in self._lines[slot]:
-            found.setdefault(line.topic, {})[line.partition] = line.handed
-        return found
+        return _handed(self._lines[slot])
 
     def commit(self, offsets: Offsets, *, wait: bool = False) -> None:
         """Commits offsets for the group. Only tools look at them: what is resumed from is in the
@@ -134,10 +131,8 @@ class Reader:
 
     def _end(self, clean: bool) -> None:
         if clean:
-            handed: dict[str, dict[int, int]] = {}
-            for line in self._by_place.values():
-                handed.setdefault(line.topic, {})[line.partition] = line.handed
-            self.commit(handed, wait=True)  # at once: each commit is a trip that a change waits for
+            # At once: each commit is a trip that a change of machines waits for.
+            self.commit(_handed(self._by_place.values()), wait=True)
         self._consumer.close()
 
     def _found(self, slot: int, found: list[Found]) -> None:
@@ -257,6 +252,14 @@ def reading(kafka: Kafka, history: History) -> AbstractContextManager[Reader]:
     """A reader, closed at the end: cleanly if the flow ended well, and only then is what it handed
     on known to the group."""
     return ended(Reader(kafka, history))
+
+
+def _handed(lines: Iterable[Line]) -> dict[str, dict[int, int]]:
+    """Where each goes on."""
+    found: dict[str, dict[int, int]] = {}
+    for line in lines:
+        found.setdefault(line.topic, {})[line.partition] = line.handed
+    return found
 
 
 def _reachable(kafka: Kafka) -> bool:

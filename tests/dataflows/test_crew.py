@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from dataflows.crew import Board, ManyMachines, Patience
+from dataflows.processes import Spare
 from dataflows.supervisor import LOST, Worker
+from tests.waiting import wait_until
 from tidegate.store import connection, crew
 from tidegate.store.crew import END_NOW, END_WELL, RUN, Member, Order
 
@@ -27,27 +29,20 @@ def member(name: str, **facts: Any) -> Member:
     return Member(uuid4(), name, f"{name}:2101", facts.pop("settings", SETTINGS), **facts)
 
 
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 class World:
     """A leader's crew, and members that say what they are told to."""
 
-    def __init__(self, database: str, board: Board, most: int = 4) -> None:
+    def __init__(self, database: str, board: Board, spare: Spare, most: int = 4) -> None:
         self.database = database
         self.board = board
-        self.crew = ManyMachines(board, "leader:2101", SETTINGS, most, SLEEP, QUICK)
+        self.crew = ManyMachines(board, "leader:2101", SETTINGS, most, spare, QUICK)
         self.started: list[Worker] = []
 
     def say(self, *members: Member) -> None:
         with connection.connect(self.database, application_name="tidegate-test") as conn:
             for one in members:
                 crew.say(conn, one)
-        until(lambda: all(self._seen(one) for one in members))
+        wait_until(lambda: all(self._seen(one) for one in members), 10.0)
 
     def start(self, generation: int) -> list[Worker]:
         self.close()
@@ -57,7 +52,7 @@ class World:
     def wait_ordered(self, wanted: Order) -> None:
         with connection.connect(self.database, application_name="tidegate-test") as conn:
             conn.autocommit = True
-            until(lambda: crew.ordered(conn) == wanted)
+            wait_until(lambda: crew.ordered(conn) == wanted, 10.0)
 
     def close(self) -> None:
         for worker in self.started:
@@ -70,8 +65,8 @@ class World:
 
 @pytest.fixture
 def world(database: str) -> Iterator[World]:
-    with closing(Board(database, QUICK)) as board:
-        made = World(database, board)
+    with closing(Board(database, QUICK)) as board, closing(Spare(SLEEP)) as spare:
+        made = World(database, board, spare)
         yield made
         made.close()
 
@@ -109,7 +104,7 @@ def test_a_new_one_is_waited_for_until_it_has_offered_for_a_while(world: World) 
     world.start(1)
     world.say(member("a"))
     assert not world.crew.differs()
-    until(world.crew.differs)
+    wait_until(world.crew.differs, 10.0)
     assert len(world.start(2)) == 1
     assert not world.crew.differs()
 
@@ -161,7 +156,7 @@ def test_one_that_is_silent_is_lost_and_does_not_work_in_the_next_life(world: Wo
     world.say(a)
     (worker,) = world.start(7)
     world.say(replace(a, generation=7))
-    until(lambda: worker.poll() == LOST)
+    wait_until(lambda: worker.poll() == LOST, 10.0)
     assert world.start(8) == []
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from dataflows.processes import WORKER, Process, Spare
+from tests.waiting import runs, wait_until
 
 # Says that it is there, and what its job is once it has one.
 PROGRAM = """
@@ -48,37 +49,22 @@ def told(tmp_path: Path) -> Told:
 
 @pytest.fixture
 def spare(told: Told) -> Iterator[Spare]:
-    with closing(Spare(told.command)) as spare:
+    with closing(Spare(told.command, calm=0.0)) as spare:
         yield spare
 
 
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def ended(process: Process) -> int:
-    until(lambda: process.poll() is not None)
+    wait_until(lambda: process.poll() is not None, 20.0)
     code = process.poll()
     process.close()
     assert code is not None
     return code
 
 
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
 def test_the_one_that_waits_gets_the_job_and_only_one_waits(told: Told, spare: Spare) -> None:
     for _ in range(3):
         spare.prepare()
-    until(told)
+    wait_until(lambda: bool(told()), 20.0)
     (waiting,) = told()
     process = spare.start({"index": 3})
     assert process.name == "worker 3"
@@ -92,21 +78,32 @@ def test_without_one_that_waits_or_with_a_dead_one_another_is_started(
     assert ended(spare.start({"index": 0})) == 7
     assert list(told().values()) == [0]
     spare.prepare()
-    until(lambda: None in told().values())
+    wait_until(lambda: None in told().values(), 20.0)
     (waiting,) = [pid for pid, index in told().items() if index is None]
     os.kill(waiting, signal.SIGKILL)
-    until(lambda: "Z" in Path(f"/proc/{waiting}/stat").read_text())
+    wait_until(lambda: not runs(waiting), 20.0)
     assert ended(spare.start({"index": 1})) == 7
     assert sorted(told().values(), key=str) == [0, 1, None]
+
+
+def test_none_is_prepared_just_after_a_start(told: Told) -> None:
+    with closing(Spare(told.command, calm=1.0)) as spare:
+        began = time.monotonic()
+        assert ended(spare.start({"index": 0})) == 7
+        while len(told()) == 1:
+            spare.prepare()
+            assert time.monotonic() - began < 20
+            time.sleep(0.01)
+        assert time.monotonic() - began >= 1.0
 
 
 def test_the_one_that_waits_is_ended_when_nobody_needs_it(told: Told) -> None:
     spare = Spare(told.command)
     spare.prepare()
-    until(told)
+    wait_until(lambda: bool(told()), 20.0)
     (waiting,) = told()
     spare.close()
-    assert gone(waiting)
+    assert not runs(waiting)
     spare.close()
 
 
@@ -132,7 +129,9 @@ def test_a_worker_that_waits_ends_quietly_when_its_supervisor_is_gone() -> None:
         assert supervisor.stdout is not None
         waiting = int(supervisor.stdout.readline())
         # Empty for a moment after it has begun.
-        until(lambda: WORKER[2].encode() in Path(f"/proc/{waiting}/cmdline").read_bytes())
+        wait_until(
+            lambda: WORKER[2].encode() in Path(f"/proc/{waiting}/cmdline").read_bytes(), 20.0
+        )
         _, said = supervisor.communicate("", timeout=60)  # until the worker has closed it too
         assert said == ""
-        until(lambda: gone(waiting))
+        wait_until(lambda: not runs(waiting), 20.0)

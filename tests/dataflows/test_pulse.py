@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from dataflows.noting import busy, noting
 from dataflows.pulse import Listener, beating
+from tests.waiting import wait_until
 
 EVERY, LONGEST = 0.01, 0.3
 
@@ -29,15 +30,6 @@ def flow_waits_for(event: threading.Event) -> None:
     event.wait(30.0)
 
 
-def becomes(true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20.0
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def test_between_calls_of_the_flow_there_are_signs_however_long_it_takes(
     pipe: tuple[Listener, int],
 ) -> None:
@@ -45,7 +37,7 @@ def test_between_calls_of_the_flow_there_are_signs_however_long_it_takes(
     with beating(theirs, {}, EVERY, LONGEST):
         time.sleep(2 * LONGEST)
         for _ in range(3):
-            assert becomes(lambda: listener.silent() == 0.0)
+            wait_until(lambda: listener.silent() == 0.0, 20.0)
     assert listener.silent() >= 0.0
     time.sleep(5 * EVERY)
     assert listener.silent() > 0.0, "it goes on after its end"
@@ -63,16 +55,16 @@ def test_a_call_that_does_not_come_back_falls_silent_unless_what_it_needs_is_awa
     with beating(theirs, checks, EVERY, LONGEST):
         flow.start()
         try:
-            assert becomes(lambda: listener.silent() > 3 * LONGEST)
+            wait_until(lambda: listener.silent() > 3 * LONGEST, 20.0)
             away.append("the database does not answer")
-            assert becomes(lambda: listener.silent() == 0.0)
+            wait_until(lambda: listener.silent() == 0.0, 20.0)
             away.clear()
-            assert becomes(lambda: listener.silent() > 3 * LONGEST)
+            wait_until(lambda: listener.silent() > 3 * LONGEST, 20.0)
         finally:
             back.set()
             flow.join()
         assert busy() == 0.0
-        assert becomes(lambda: listener.silent() == 0.0)
+        wait_until(lambda: listener.silent() == 0.0, 20.0)
 
 
 def test_a_call_that_fails_has_come_back() -> None:
@@ -99,7 +91,7 @@ def test_what_is_told_is_heard_among_the_signs_and_after_the_end() -> None:
     ours, theirs = os.pipe()
     listener = Listener(ours)
     with beating(theirs, {}, EVERY, LONGEST):
-        assert becomes(lambda: listener.silent() == 0.0)
+        wait_until(lambda: listener.silent() == 0.0, 20.0)
         os.write(theirs, "der Plan ist weg: größer".encode())
         time.sleep(3 * EVERY)
     os.close(theirs)
@@ -111,5 +103,5 @@ def test_it_ends_quietly_when_nobody_listens_any_more() -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     with beating(theirs, {}, EVERY, LONGEST):
-        assert becomes(lambda: "tidegate-pulse" not in [t.name for t in threading.enumerate()])
+        wait_until(lambda: "tidegate-pulse" not in [t.name for t in threading.enumerate()], 20.0)
     os.close(theirs)

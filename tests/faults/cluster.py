@@ -19,6 +19,7 @@ import psycopg
 
 from tests.faults.machines import Machine
 from tests.kafka.broker import free_ports
+from tests.waiting import wait_until
 from tidegate.settings import Topics
 
 TIDEGATE = Path(sys.executable).with_name("tidegate")
@@ -203,10 +204,7 @@ class Cluster:
 
     def wait_metric(self, name: str, value: float) -> None:
         """Waits until the first worker's metric has this value."""
-        deadline = time.monotonic() + PATIENCE
-        while (found := self.metric(name)) != value:
-            assert time.monotonic() < deadline, f"{name} is {found}: {self.said()}"
-            time.sleep(0.05)
+        wait_until(lambda: self.metric(name) == value, PATIENCE, self.said)
 
     def _wait_for_workers(self) -> list[int]:
         deadline = time.monotonic() + PATIENCE

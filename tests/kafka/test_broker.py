@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
@@ -17,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from tests.kafka.broker import HERE, Broker
 from tests.kafka.fixtures import kafka_settings, need_kafka
 from tests.kafka.mock import MockBroker
+from tests.waiting import runs, wait_until
 from tidegate.kafka import config
 from tidegate.settings import Topics
 
@@ -75,18 +75,7 @@ def test_a_killed_test_process_leaves_no_broker_behind(tmp_path: Path) -> None:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while runs(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def runs(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"  # dead, and nobody asked how it ended
+    wait_until(lambda: not runs(pid), 10.0)
 
 
 @pytest.mark.parametrize("topics", [2], indirect=True)
