@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
+from math import inf
 
 import msgspec
 import numpy as np
@@ -144,7 +145,7 @@ class Publisher:
         while left := self._producer.flush(_WAIT):
             self._waiting.look(left)
             self._raise_failure()
-        self._waiting.look(0)
+        self._waiting.over()
         self._raise_failure()
 
     def refused(self) -> DeadLetters | None:
@@ -165,6 +166,7 @@ class Publisher:
 
     def _send(self, sent: _Sent) -> None:
         headers = sent.headers
+        waited = False
         while True:
             self._raise_failure()
             try:
@@ -178,12 +180,15 @@ class Publisher:
             except BufferError:
                 if self._closed:
                     raise PublishFailed("stopped while no Kafka broker takes messages") from None
+                waited = True
                 self._producer.poll(_WAIT)
                 self._waiting.look(len(self._producer))
             except KafkaException as error:
                 self._failed(error.args[0], replace(sent, alone=True))
                 return
             else:
+                if waited:
+                    self._waiting.over()
                 return
 
     def _reported(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
@@ -214,14 +219,20 @@ class _Waiting:
 
     def __init__(self) -> None:
         self.told: str | None = None
-        self._left = 0
+        self._least = inf
         self._since = self._said = time.monotonic()
 
+    def over(self) -> None:
+        """What was waited for has come."""
+        self._least, self._since, self.told = inf, time.monotonic(), None
+
     def look(self, left: int) -> None:
-        """left: messages that are not acknowledged now."""
+        """left: messages that are not acknowledged now, and whatever else librdkafka counts with
+        them: what it has to say of a broker comes and goes, so only fewer than ever are progress.
+        """
         now = time.monotonic()
-        if left == 0 or left != self._left:
-            self._left, self._since, self.told = left, now, None
+        if left < self._least:
+            self._least, self._since, self.told = left, now, None
             return
         seconds = now - self._since
         if seconds >= _PATIENCE:

@@ -207,6 +207,29 @@ def test_while_no_broker_answers_the_writer_waits_and_loses_nothing(
     assert sent == {name for some in names for name in some}
 
 
+def test_only_fewer_messages_than_ever_or_an_end_of_the_wait_are_an_acknowledgement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dataflows import publisher as module
+
+    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    waiting = module._Waiting()
+
+    def told_after(*counts: int) -> bool:
+        for left in counts:
+            waiting.look(left)
+        return waiting.told is not None
+
+    assert not told_after(100)
+    time.sleep(0.2)
+    assert told_after(101, 100, 102, 100), "what librdkafka says of a broker is counted for a while"
+    assert not told_after(99)
+    time.sleep(0.2)
+    assert told_after(99)
+    waiting.over()
+    assert not told_after(100)
+
+
 def test_a_flow_that_failed_ends_though_no_broker_answers(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
