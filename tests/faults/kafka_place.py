@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,18 +30,25 @@ SELECT (SELECT count(DISTINCT transaction_id) FROM score), (SELECT count(*) FROM
 Record = Callable[[str, object], None]  # pytest's record_property
 
 
-@dataclass
-class KafkaPlace:
-    """A database, a broker with topics, a cluster on them, and the traffic that it gets."""
+@dataclass(kw_only=True)
+class Watched(ABC):
+    """A database, a broker with topics, and the traffic of a run on them, whatever runs it."""
 
     database: str
     broker: Broker
     topics: Topics
-    cluster: Cluster
     traffic: Traffic
     sender: Sender
     witness: Witness
     seconds: list[float] = field(default_factory=list)  # that each fault took to recover from
+
+    @abstractmethod
+    def said(self) -> str:
+        """The last of what the run said, for a test that fails."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ends the run in order."""
 
     def decided(self) -> int:
         """How many decisions are stored."""
@@ -102,7 +110,7 @@ class KafkaPlace:
     def finish(self, record: Record, fault: str, times: int, *, once: bool = False) -> None:
         """Waits until all is decided, stops the run, and judges it; the table gets a line."""
         self.wait_all()
-        self.cluster.stop()
+        self.stop()
         verdict = self.judge(once=once)
         line = {
             "fault": fault,
@@ -124,7 +132,7 @@ class KafkaPlace:
             if time.monotonic() > deadline:
                 raise AssertionError(
                     f"no {what} after {seconds:g} s, {self.sender.delivered} of "
-                    f"{len(self.traffic)} messages sent: {self.cluster.said()[-5000:]}"
+                    f"{len(self.traffic)} messages sent: {self.said()}"
                 )
             time.sleep(0.02)
 
@@ -139,6 +147,19 @@ class KafkaPlace:
         return found[0]
 
 
+@dataclass(kw_only=True)
+class KafkaPlace(Watched):
+    """With a cluster of processes on this machine, or on several."""
+
+    cluster: Cluster
+
+    def said(self) -> str:
+        return self.cluster.said()[-5000:]
+
+    def stop(self) -> None:
+        self.cluster.stop()
+
+
 @contextmanager
 def a_place(
     database: str, broker: Broker, topics: Topics, data: Path, traffic: Traffic, **env: str
@@ -148,7 +169,15 @@ def a_place(
     cluster = Cluster(database, broker.address, topics, data, **env)
     sender = Sender(broker.address, topics)
     try:
-        yield KafkaPlace(database, broker, topics, cluster, traffic, sender, Witness(database))
+        yield KafkaPlace(
+            database=database,
+            broker=broker,
+            topics=topics,
+            traffic=traffic,
+            sender=sender,
+            witness=Witness(database),
+            cluster=cluster,
+        )
     finally:
         sender.close()
         cluster.kill_everything()

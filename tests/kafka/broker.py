@@ -67,6 +67,7 @@ class Broker:
 
     listeners: further listeners by name, with their security protocol: {"SAFE": "SASL_SSL"}; their
     addresses are `at(name)`. The plain one, which everybody may use, is always there.
+    advertised: what clients of a listener are told instead of its address, by its name.
     properties: of the server, over those of server.properties.
     scram: passwords by user, for SCRAM-SHA-512.
     """
@@ -75,6 +76,7 @@ class Broker:
         self,
         *,
         listeners: Mapping[str, str] | None = None,
+        advertised: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
         scram: Mapping[str, str] | None = None,
     ) -> None:
@@ -82,6 +84,7 @@ class Broker:
         self.log = self.directory / "log"
         self._protocols = {"PLAIN": "PLAINTEXT", **(listeners or {}), "CONTROLLER": "PLAINTEXT"}
         self._ports = dict(zip(self._protocols, free_ports(len(self._protocols)), strict=True))
+        self._advertised = dict(advertised or {})
         self._properties = dict(properties or {})
         self._scram = dict(scram or {})
         self._process: subprocess.Popen[bytes] | None = None
@@ -186,14 +189,19 @@ class Broker:
     def _format(self) -> None:
         """Makes the directory for data, with the users that SCRAM knows."""
 
-        def each(names: list[str]) -> str:
-            return ",".join(f"{name}://{self.at(name)}" for name in names)
+        def each(addresses: Mapping[str, str]) -> str:
+            return ",".join(f"{name}://{address}" for name, address in addresses.items())
 
-        clients = [name for name in self._protocols if name != "CONTROLLER"]
+        listeners = {name: self.at(name) for name in self._protocols}
+        clients = {
+            name: self._advertised.get(name, address)
+            for name, address in listeners.items()
+            if name != "CONTROLLER"
+        }
         protocols = ",".join(f"{name}:{protocol}" for name, protocol in self._protocols.items())
         own = {
             "log.dirs": str(self.directory / "data"),
-            "listeners": each(list(self._protocols)),
+            "listeners": each(listeners),
             "advertised.listeners": each(clients),
             "listener.security.protocol.map": protocols,
             "inter.broker.listener.name": "PLAIN",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
@@ -19,13 +18,11 @@ from confluent_kafka import Consumer, Producer
 
 from tests.kafka.broker import Broker
 from tests.kafka.fixtures import need_kafka, topic_names
+from tests.kafka.secured import LOGIN, PASSWORD, scram_properties, signed
 from tidegate.kafka import config
 from tidegate.kafka.admin import NoBroker, TopicError, ensure_topics, wait_for_broker
 from tidegate.kafka.heard import LIBRDKAFKA
 from tidegate.settings import Kafka, Settings
-
-PASSWORD, STORE_PASSWORD = "correct-horse", "battery-staple"
-LOGIN = "org.apache.kafka.common.security"
 
 
 @dataclass(frozen=True)
@@ -61,14 +58,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     store, ca = signed(directory / "broker")
     _, other_ca = signed(directory / "other")
     properties = {
-        "listener.name.safe.ssl.keystore.type": "PKCS12",
-        "listener.name.safe.ssl.keystore.location": str(store),
-        "listener.name.safe.ssl.keystore.password": STORE_PASSWORD,
-        "listener.name.safe.ssl.key.password": STORE_PASSWORD,
-        "listener.name.safe.sasl.enabled.mechanisms": "SCRAM-SHA-512",
-        "listener.name.safe.scram-sha-512.sasl.jaas.config": (
-            f"{LOGIN}.scram.ScramLoginModule required;"
-        ),
+        **scram_properties(store, "SAFE"),
         "listener.name.oauth.sasl.enabled.mechanisms": "OAUTHBEARER",
         "listener.name.oauth.oauthbearer.sasl.jaas.config": (
             f"{LOGIN}.oauthbearer.OAuthBearerLoginModule required "
@@ -85,27 +75,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         reader = ("--allow-principal", "User:reader", "--operation", "Describe", "--topic", "*")
         broker.tool("kafka-acls", "--add", *reader)
         yield Secured(broker, ca, other_ca)
-
-
-def signed(directory: Path) -> tuple[Path, Path]:
-    """A key store with a certificate for 127.0.0.1, and the certificate of its CA as PEM."""
-    directory.mkdir()
-    store, pem = directory / "store.p12", directory / "ca.pem"
-
-    def keytool(command: str, *arguments: str) -> None:
-        access = ("-keystore", str(store), "-storetype", "PKCS12", "-storepass", STORE_PASSWORD)
-        subprocess.run(
-            ["keytool", command, *access, *arguments], check=True, capture_output=True, timeout=60
-        )
-
-    key = ("-keyalg", "EC", "-groupname", "secp256r1", "-validity", "2")
-    name = f"CN=CA {directory.name}"
-    keytool("-genkeypair", "-alias", "ca", *key, "-dname", name, "-ext", "bc:c")
-    server = ("-dname", "CN=broker", "-ext", "san=ip:127.0.0.1")
-    keytool("-genkeypair", "-alias", "server", *key, *server, "-signer", "ca")
-    keytool("-exportcert", "-alias", "ca", "-rfc", "-file", str(pem))
-    keytool("-delete", "-alias", "ca")  # else the broker might show this one
-    return store, pem
 
 
 def carries(kafka: Kafka) -> None:

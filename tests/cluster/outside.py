@@ -1,0 +1,105 @@
+"""What a release has outside of the cluster: a TimescaleDB that takes TLS alone, and a Kafka that
+takes SCRAM over TLS. Both run on this machine, and pods reach them as `database.outside:5432` and
+`kafka.outside:9093`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import conninfo
+
+from tests.certificates import certificate
+from tests.cluster.node import ADDRESS, Node
+from tests.kafka.broker import Broker, free_ports
+from tests.kafka.secured import PASSWORD, scram_properties, signed
+from tests.timescale import debian
+from tests.timescale.debian import Tls
+
+DATABASE, KAFKA = ("database.outside", 5432), ("kafka.outside", 9093)
+
+_SERVICE = """\
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: outside}}
+spec:
+  ports: [{{port: {port}}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: {name}
+  namespace: outside
+  labels: {{kubernetes.io/service-name: {name}}}
+addressType: IPv4
+ports: [{{port: {port}}}]
+endpoints: [{{addresses: [{address}]}}]
+---
+"""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """They run. database: URL of it for whoever runs on this machine; database_url, kafka_config
+    (librdkafka's properties) and certificates (what to trust, PEM) are what a release is told."""
+
+    database: str
+    broker: Broker
+    database_url: str
+    kafka_config: dict[str, str]
+    certificates: bytes
+
+
+@contextmanager
+def outside(node: Node, directory: Path) -> Iterator[Outside]:
+    """Both, with an empty database; gone at the end."""
+    trusted = "/etc/tidegate/tls/ca.crt"  # where the chart mounts it
+    with ExitStack() as made:
+        (port,) = free_ports(1)
+        own = certificate(DATABASE[0])
+        server = made.enter_context(debian.server(Tls(port, own.pem, own.key)))
+        with psycopg.connect(server, autocommit=True) as conn:
+            conn.execute("CREATE DATABASE tidegate")
+        directory.mkdir()
+        store, ca = signed(directory / "kafka", f"dns:{KAFKA[0]}")
+        broker = made.enter_context(
+            Broker(
+                listeners={"SAFE": "SASL_SSL"},
+                advertised={"SAFE": ":".join(map(str, KAFKA))},
+                properties=scram_properties(store, "SAFE"),
+                scram={"tidegate": PASSWORD},
+            )
+        )
+        for name, target in ((DATABASE, f"127.0.0.1:{port}"), (KAFKA, broker.at("SAFE"))):
+            _pass(made, f"{ADDRESS}:{name[1]}", target)
+        node.kubectl("create", "namespace", "outside")
+        services = (
+            _SERVICE.format(name=name.partition(".")[0], port=port, address=ADDRESS)
+            for name, port in (DATABASE, KAFKA)
+        )
+        node.kubectl("apply", "-f", "-", given="".join(services))
+        yield Outside(
+            conninfo.make_conninfo(server, dbname="tidegate"),
+            broker,
+            f"postgresql://postgres@{DATABASE[0]}:{DATABASE[1]}/tidegate"
+            f"?sslmode=verify-full&sslrootcert={trusted}",
+            {
+                "security.protocol": "SASL_SSL",
+                "ssl.ca.location": trusted,
+                "sasl.mechanism": "SCRAM-SHA-512",
+                "sasl.username": "tidegate",
+                "sasl.password": PASSWORD,
+            },
+            own.pem + ca.read_bytes(),
+        )
+
+
+def _pass(made: ExitStack, listen: str, target: str) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "tests.faults.relay", listen, target])
+    made.callback(process.wait)
+    made.callback(process.kill)
