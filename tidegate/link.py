@@ -29,6 +29,16 @@ _PASSING = (
     errors.TransactionTimeout,
 )
 
+# Of those, what says nothing against the database: of two who wait for each other one goes again.
+_TAKEN_BACK = (errors.DeadlockDetected, errors.SerializationFailure)
+
+# A machine that stands still within a transaction must not hold its locks for as long: the next
+# cluster waits for them. Unless the server or the URL has a limit of its own.
+_PATIENCE = """
+SELECT set_config('idle_in_transaction_session_timeout', '30s', false)
+WHERE current_setting('idle_in_transaction_session_timeout') = '0'
+"""
+
 T = TypeVar("T")
 
 
@@ -82,12 +92,15 @@ class Link:
                 return done
             except _PASSING as error:
                 self.close()
-                self._away_since = self._away_since or time.monotonic()
                 if self._closed.is_set():
                     raise
+                what = "took a transaction back"
+                if not isinstance(error, _TAKEN_BACK):
+                    what = "is away"
+                    self._away_since = self._away_since or time.monotonic()
                 reason = " ".join(str(error).split())
                 log.warning(
-                    "%s: the database is away, next try in %g s: %s", self._name, pause, reason
+                    "%s: the database %s, next try in %g s: %s", self._name, what, pause, reason
                 )
                 self._closed.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -110,6 +123,7 @@ class Link:
         conn = self._conn = connection.connect(
             self._url, application_name=self._name, autocommit=True
         )
+        conn.execute(_PATIENCE)
         if self._listen is not None:
             conn.execute(self._listen)
         return conn

@@ -16,7 +16,7 @@ from psycopg import conninfo
 
 from tests.certificates import certificate
 from tests.cluster.node import ADDRESS, Node
-from tests.kafka.broker import Broker, free_ports
+from tests.kafka.broker import Broker
 from tests.kafka.secured import PASSWORD, scram_properties, signed
 from tests.timescale import debian
 from tests.timescale.debian import Tls
@@ -60,9 +60,10 @@ def outside(node: Node, directory: Path) -> Iterator[Outside]:
     """Both, with an empty database; gone at the end."""
     trusted = "/etc/tidegate/tls/ca.crt"  # where the chart mounts it
     with ExitStack() as made:
-        (port,) = free_ports(1)
         own = certificate(DATABASE[0])
-        server = made.enter_context(debian.server(Tls(port, own.pem, own.key)))
+        server = made.enter_context(
+            debian.server(Tls(DATABASE[1], own.pem, own.key, address=ADDRESS))
+        )
         with psycopg.connect(server, autocommit=True) as conn:
             conn.execute("CREATE DATABASE tidegate")
         directory.mkdir()
@@ -75,8 +76,7 @@ def outside(node: Node, directory: Path) -> Iterator[Outside]:
                 scram={"tidegate": PASSWORD},
             )
         )
-        for name, target in ((DATABASE, f"127.0.0.1:{port}"), (KAFKA, broker.at("SAFE"))):
-            _pass(made, f"{ADDRESS}:{name[1]}", target)
+        _pass(made, f"{ADDRESS}:{KAFKA[1]}", broker.at("SAFE"))
         node.kubectl("create", "namespace", "outside")
         services = (
             _SERVICE.format(name=name.partition(".")[0], port=port, address=ADDRESS)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 SCALE = Scale(rows=40_000, days=6, pace=250, times=1, outage=0)
 CLUSTER = "kubernetes.default:443"  # its API
 WORKING = "SELECT cardinality(sessions) + 1 FROM crew_order WHERE stop = 0 AND generation > %s"
+
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 # Tells of each host:port given whether it can be reached.
 REACHES = """
@@ -184,8 +187,7 @@ class Released(Watched):
     def kill_flow(self) -> None:
         """The first process of its container is killed; the kubelet starts another."""
         generation = self.generation()
-        (status,) = self.release.pods("flow")[0]["status"]["containerStatuses"]
-        self.release.node.kill(status["containerID"])
+        self.release.node.kill(container(self.release.pods("flow")[0]))
         self.recovered(after=generation)
 
     def replace_flow(self) -> None:
@@ -204,23 +206,42 @@ class Released(Watched):
         """So many pods with a worker each; returns when they decide."""
         generation = self.generation()
         self.release.kubectl("scale", "deployment", "tidegate-member", f"--replicas={workers - 1}")
-        wait_until(
-            lambda: query(self.database, WORKING, [generation]) == [(workers,)], 90, self.said
-        )
-        self.recovered(after=self.generation() - 1)
+        self._working(workers, generation)
 
     def kill_member(self) -> None:
         """One is gone without a word, and the cluster makes another."""
+        generation, workers = self.generation(), self.workers()
+        self._delete(self.release.pods("member")[0])
+        self._working(workers, generation)
+
+    def cut_off_member(self) -> None:
+        """One loses its network and says nothing more, not even to the database, whose locks it
+        may hold. The others go on without it."""
+        generation, workers = self.generation(), self.workers()
+        pod = self.release.pods("member")[0]
+        self.release.node.cut_off(container(pod))
+        self._working(workers - 1, generation)
         generation = self.generation()
-        workers = len(self.release.pods("member")) + 1
-        name = self.release.pods("member")[0]["metadata"]["name"]
+        self._delete(pod)
+        self._working(workers, generation)
+
+    def workers(self) -> int:
+        """How many there are to be."""
+        return len(self.release.pods("member")) + 1
+
+    def _delete(self, pod: Any) -> None:
+        name = pod["metadata"]["name"]
         self.release.kubectl("delete", "pod", name, "--grace-period=0", "--force")
-        wait_until(
-            lambda: query(self.database, WORKING, [generation]) == [(workers,)],
-            120,
-            self.said,
-        )
+
+    def _working(self, workers: int, after: int) -> None:
+        """Waits until so many work, in a later generation, and decide."""
+        wait_until(lambda: query(self.database, WORKING, [after]) == [(workers,)], 120, self.said)
         self.recovered(after=self.generation() - 1)
+
+
+def container(pod: Any) -> str:
+    (status,) = pod["status"]["containerStatuses"]
+    return str(status["containerID"])
 
 
 @pytest.fixture
@@ -254,7 +275,9 @@ def test_whatever_a_cluster_does_to_pods_no_decision_is_lost_doubled_or_changed(
     place.install("kafka", "members.enabled=true", "members.replicas=1", "flow.workers=1")
     place.become(4)
     place.kill_member()
+    place.cut_off_member()
     place.become(2)
     place.install("kafka")
     place.wait_all(300)
-    place.finish(record_property, "pods: killed, replaced, 1 to 4 to 2", 8)
+    place.finish(record_property, "pods: killed, replaced, cut off, 1 to 4 to 2", 10)
+    assert query(place.database, DEADLOCKS) == [(0,)]

@@ -72,6 +72,52 @@ def test_a_session_that_stood_still_for_too_long_does_its_job_again(
         assert conn.execute(WRITTEN).fetchall() == [(7,)]
 
 
+def test_a_session_does_not_stand_still_in_a_transaction_for_long(
+    database: str, link: Link
+) -> None:
+    assert link.work(patience) == "30s"
+    own = "&options=-c%20idle_in_transaction_session_timeout%3D7s"
+    limited = Link(f"{database}{own}", "tidegate-test", threading.Event())
+    assert limited.work(patience) == "7s"
+    limited.close()
+
+
+def patience(conn: Conn) -> object:
+    return (conn.execute("SHOW idle_in_transaction_session_timeout").fetchone() or ("",))[0]
+
+
+def test_a_deadlock_is_tried_again_and_is_no_absence(
+    database: str, link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two take the same two locks in turn: the server ends one of them."""
+    met = threading.Barrier(2, timeout=20)
+    absences = []
+
+    def first(conn: Conn) -> None:
+        conn.execute("SET LOCAL deadlock_timeout = '10s'")  # the other one is ended
+        conn.execute("SELECT pg_advisory_xact_lock(1)")
+        met.wait()
+        conn.execute("SELECT pg_advisory_xact_lock(2)")
+
+    def second(conn: Conn) -> None:
+        absences.append(link.away())
+        if len(absences) == 1:
+            conn.execute("SET LOCAL deadlock_timeout = '10ms'")
+            conn.execute("SELECT pg_advisory_xact_lock(2)")
+            met.wait()
+        conn.execute("SELECT pg_advisory_xact_lock(1)")
+
+    other = Link(database, "tidegate-other", threading.Event())
+    thread = threading.Thread(target=other.work, args=(first,))
+    thread.start()
+    with caplog.at_level(logging.WARNING):
+        link.work(second)
+    thread.join()
+    other.close()
+    assert absences == [None, None]
+    assert "took a transaction back" in caplog.text
+
+
 def test_what_does_not_pass_is_raised_at_once(link: Link) -> None:
     def wrong(conn: Conn) -> None:
         conn.execute("SELECT nothing")

@@ -48,11 +48,13 @@ def installed() -> bool:
 
 @dataclass(frozen=True)
 class Tls:
-    """A port of 127.0.0.1 on which sessions must be encrypted; certificate and key are PEM."""
+    """A port on which sessions must be encrypted; certificate and key are PEM. address: of this
+    machine; whoever reaches it is let in."""
 
     port: int
     certificate: bytes
     key: bytes
+    address: str = "127.0.0.1"
 
 
 @contextmanager
@@ -93,14 +95,14 @@ def _secured(tls: Tls, data: Path, inside: Path) -> dict[str, str]:
     files = {
         "certificate.pem": tls.certificate,
         "key.pem": tls.key,
-        "hba": b"local all all trust\nhostssl all all 127.0.0.1/32 trust\n",
+        "hba": b"local all all trust\nhostssl all all all trust\n",
     }
     for name, content in files.items():
         (data / name).write_bytes(content)
         (data / name).chmod(0o600)
         shutil.chown(data / name, *_owner())
     return {
-        "listen_addresses": "127.0.0.1",
+        "listen_addresses": tls.address,
         "port": str(tls.port),
         "ssl": "on",
         "ssl_cert_file": str(inside / "certificate.pem"),

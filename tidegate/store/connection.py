@@ -105,11 +105,30 @@ def allow_writing(conn: Conn) -> None:
     conn.execute(_WRITE)
 
 
+# A machine that loses its power or its network says nothing, and by the usual settings of kernels
+# its other side waits for two hours. Half a minute instead: the server, so that the locks of who is
+# gone (a sink's, for which the next cluster waits) go with it, and we, so that another server is
+# looked for. What the URL says goes first.
+_LOST = {
+    "keepalives_idle": 10,  # seconds of silence
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,  # milliseconds until what was sent is acknowledged
+}
+
+
 def _parameters(url: str, application_name: str) -> dict[str, Any]:
     given = conninfo_to_dict(url)
-    options = f"{given.get('options') or ''} -c TimeZone=UTC".strip()
+    server = " ".join(f"-c {_of_server(name)}={value}" for name, value in _LOST.items())
+    options = f"{server} {given.get('options') or ''} -c TimeZone=UTC"
+    ours = {"connect_timeout": 10, **_LOST}
     return {
         "application_name": application_name,
-        "options": options,
-        "connect_timeout": given.get("connect_timeout") or 10,
+        "options": " ".join(options.split()),
+        **{name: given.get(name) or value for name, value in ours.items()},
     }
+
+
+def _of_server(name: str) -> str:
+    """The server's setting of that name of libpq."""
+    return name if name.startswith("tcp_") else f"tcp_{name}"

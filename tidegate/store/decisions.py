@@ -37,7 +37,9 @@ COPY incoming (
 
 # The first decision written stands. Only a row that was really inserted raises its alert; of rows
 # that repeat within one call it is the first, so alerts are made of what `score` gave back. They
-# join their cases one after the other, in the order of the payments (see `store.cases`).
+# join their cases one after the other, those of a card in the order of its payments (see
+# `store.cases`); card by card, as each locks its case: workers share cards, since a payment is decided
+# where its terminal is, and in any order of their own they would wait for each other.
 STORE_INCOMING = """
 WITH inserted AS (
     INSERT INTO score (
@@ -65,7 +67,7 @@ WITH inserted AS (
     FROM inserted AS s
     JOIN incoming AS i USING (transaction_id, event_time)
     WHERE s.decision <> 'approve' AND i.alert_id IS NOT NULL
-    ORDER BY s.event_time, i.alert_id
+    ORDER BY s.card_token, s.event_time, i.alert_id
     ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM inserted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,13 @@ from tests.timescale import debian
 from tidegate.store import connection
 
 ENCRYPTED = "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+OF_SERVER = (
+    "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_keepalives_count",
+    "tcp_user_timeout",
+)
+OURS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,17 @@ def test_a_session_is_encrypted(secured: Secured) -> None:
     assert row is not None
     assert row[0] is True
     assert row[1] in ("TLSv1.2", "TLSv1.3")
+
+
+def test_both_sides_notice_soon_when_the_other_is_gone_without_a_word(secured: Secured) -> None:
+    url = secured.by(sslmode="verify-full", sslrootcert=secured.trusted, keepalives_count=7)
+    with connection.connect(url, application_name="test") as conn:
+        shown = [conn.execute(f"SHOW {name}").fetchone() for name in OF_SERVER]
+        kept = socket.socket(fileno=os.dup(conn.fileno()))
+    assert shown == [("10",), ("5",), ("4",), ("30000",)]
+    with kept:
+        options = [kept.getsockopt(socket.IPPROTO_TCP, option) for option in OURS]
+    assert options == [10, 5, 7, 30_000]  # what the URL says goes first
 
 
 def test_a_certificate_of_somebody_else_is_refused(secured: Secured) -> None:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.rows import START, at, put_alert
+from tests.waiting import wait_until
 from tidegate.schema import Decision, Decisions
 from tidegate.store import alerts, cases, decisions
 from tidegate.store.alert_work import change
@@ -219,6 +220,46 @@ def test_two_writers_of_one_card_lose_no_alert_and_count_none_twice(
     found = {case.case_id: case.alert_count for case in all_cases(one)}
     assert found == {cases.case_id(first): 1, cases.case_id(second): 2}
     assert case_of(one, third).case_id == cases.case_id(second)
+
+
+def test_writers_whose_cards_come_in_another_order_do_not_wait_for_each_other(
+    two: tuple[Conn, Conn], decided: MakeDecisions, database: str
+) -> None:
+    """A payment is decided by its terminal's shard, so two workers may write alerts of one card."""
+    one, other = two
+    decisions.write(one, [alerted(decided, "open", ["card-a", "card-b"])])
+    one.commit()
+    with connect(database, application_name="tidegate-test") as holder:
+        holder.execute("SELECT FROM alert_case FOR UPDATE")
+        with ThreadPoolExecutor(2) as both:
+            written = [
+                both.submit(decisions.write, conn, [alerted(decided, name, cards)])
+                for conn, name, cards in (
+                    (one, "one", ["card-a", "card-b"]),
+                    (other, "other", ["card-b", "card-a"]),
+                )
+            ]
+            # Both wait by now; from here on each takes what it comes to.
+            wait_until(lambda: waiting(holder) == 2)
+            holder.rollback()
+            written[0].result(20)
+            one.commit()
+            written[1].result(20)
+            other.commit()
+    assert {case.alert_count for case in all_cases(one)} == {3}
+
+
+def alerted(decided: MakeDecisions, name: str, cards: list[str]) -> Decisions:
+    part = decided([f"{name}-{card}" for card in cards], decisions=[Decision.REVIEW] * len(cards))
+    part.batch.card_token[:] = cards
+    return part
+
+
+def waiting(conn: Conn) -> int:
+    """How many sessions of this database wait for a lock."""
+    statement = """SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    return int((conn.execute(statement).fetchone() or (0,))[0])
 
 
 def walk(conn: Conn, which: CaseFilter, order: cases.Order, limit: int) -> list[Case]:
