@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-tests demo test faults lint format bench bench-storage audit requirements clean
+.PHONY: help setup setup-tests demo test faults cluster lint format bench bench-storage audit requirements clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,10 @@ test: setup setup-tests ## run the tests
 
 faults: setup setup-tests ## kill and stop everything under load, often; prints a table; takes half an hour
 	$(BIN)/python -m tests.faults $(ARGS)
+
+cluster: setup setup-tests ## run the chart in a Kubernetes of one node, as root; the first time takes ten minutes
+	@sh tests/cluster/setup.sh
+	$(BIN)/python -m tests.faults tests/cluster $(ARGS)
 
 lint: setup ## check formatting, style, types and the direction of imports; changes nothing
 	$(BIN)/ruff format --check
@@ -64,7 +68,7 @@ requirements: setup ## pin the newest allowed versions again, with hashes
 
 clean: ## remove .venv, caches and built files; .tidegate, the demo's data, stays
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/kafka/target tests/timescale/node_modules tests/helm/bin
+	rm -rf tests/kafka/target tests/timescale/node_modules tests/helm/bin tests/cluster/bin
 	rm -rf --one-file-system tests/timescale/trixie tests/timescale/trixie.part # /proc may be mounted there
 	find $(CODE) tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

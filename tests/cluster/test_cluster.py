@@ -25,7 +25,7 @@ from tidegate.settings import Topics
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
-SCALE = Scale(rows=40_000, days=6, pace=250, times=1, outage=0)
+SCALE = Scale(rows=60_000, days=6, pace=175, times=1, outage=0)
 CLUSTER = "kubernetes.default:443"  # its API
 WORKING = "SELECT cardinality(sessions) + 1 FROM crew_order WHERE stop = 0 AND generation > %s"
 

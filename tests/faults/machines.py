@@ -26,6 +26,15 @@ class Machine:
         """A command as it is run there."""
         return ["ip", "netns", "exec", self.name, *words]
 
+    @property
+    def host(self) -> str:
+        """The address at which it reaches this machine."""
+        return f"{self.address.rpartition('.')[0]}.1"
+
+    def cut_off(self) -> None:
+        """It loses its network, as when a cable is pulled or its power is gone: nobody is told."""
+        _ip("-n", self.name, "link", "set", "eth0", "down")
+
 
 def lacking() -> bool:
     """Whether something is missing that can be installed, or root."""
@@ -54,8 +63,9 @@ def machines(number: int) -> Iterator[list[Machine]]:
             made.callback(_ip, *undo)
 
         make(["link", "add", bridge, "type", "bridge"], ["link", "delete", bridge])
+        _ip("address", "add", f"{net}.1/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
-        found = []
+        found: list[Machine] = []
         for index in range(number):
             machine = Machine(f"tg{mark}-{index}", f"{net}.{index + 2}")
             make(["netns", "add", machine.name], ["netns", "delete", machine.name])
