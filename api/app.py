@@ -193,7 +193,7 @@ def create_app(
         dependencies=[Depends(guard.check)],
     )
     app.state.context = context
-    app.state.login = Login(who, auth=access.auth)
+    app.state.login = Login(who, auth=access.auth, proxies=access.proxies)
     for router in ROUTERS:
         app.include_router(router)
     pages.add(app)

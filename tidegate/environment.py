@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from difflib import SequenceMatcher
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,6 +62,20 @@ class Given:
         """Names between commas, each once; none where the variable is not set."""
         given = [part.strip() for part in self._value(name).split(",")]
         return tuple(dict.fromkeys(part for part in given if part))
+
+    def networks(self, name: str) -> tuple[str, ...]:
+        """IP networks between commas; an address is one of its own."""
+        found = self.names(name)
+        for network in found:
+            try:
+                ip_network(network)
+            except ValueError:
+                raise SettingError(
+                    PREFIX + name,
+                    f"has {shown(network)}: networks such as 10.0.0.0/8, separated by commas, "
+                    "are needed",
+                ) from None
+        return found
 
     def switch(self, name: str, default: bool) -> bool:
         """On or off."""

@@ -216,6 +216,7 @@ class Access:
     oidc_roles_claim: str = "roles"  # where a token has its roles; dots lead into objects
     rate_per_second: int = 500  # requests of a key, or of an address without one
     rate_burst: int = 1000  # that may come at once
+    proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For and -Proto are believed
 
     def __post_init__(self) -> None:
         _within("TIDEGATE_RATE_PER_SECOND", self.rate_per_second, 1, 1_000_000)
@@ -370,6 +371,7 @@ class Settings:
             oidc_roles_claim=given.text("OIDC_ROLES_CLAIM", default.access.oidc_roles_claim),
             rate_per_second=given.whole("RATE_PER_SECOND", default.access.rate_per_second),
             rate_burst=given.whole("RATE_BURST", default.access.rate_burst),
+            proxies=given.networks("PROXIES"),
         )
         webhooks = Webhooks(
             deliver=given.switch("WEBHOOKS", default.webhooks.deliver),

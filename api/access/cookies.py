@@ -4,6 +4,8 @@ changes nothing."""
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -46,13 +48,22 @@ def ended(scope: Scope) -> str:
     return _cookie(scope, "", 0)
 
 
-def possible(scope: Scope, headers: Headers) -> bool:
-    """Whether a session may begin on this connection: https, or a browser on this machine."""
+def possible(scope: Scope, headers: Headers, proxies: Sequence[str]) -> bool:
+    """Whether a session may begin on this connection: https, or a browser on this machine. Of one
+    of these networks it may be, too, if it asked for localhost: a container's published port."""
     if scope["scheme"] == "https":
         return True
     client = scope.get("client")
-    here = client is None or is_loopback(client[0])
+    here = client is None or is_loopback(client[0]) or _within(client[0], proxies)
     return here and is_loopback(host_of(headers))
+
+
+def _within(address: str, networks: Sequence[str]) -> bool:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return any(found in ip_network(network) for network in networks)
 
 
 def host_of(headers: Headers) -> str:

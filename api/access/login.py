@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 import psycopg
@@ -34,9 +35,10 @@ _HERE = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 class Login:
     """What the login page needs, kept with the application."""
 
-    def __init__(self, who: Credentials, *, auth: bool) -> None:
+    def __init__(self, who: Credentials, *, auth: bool, proxies: Sequence[str] = ()) -> None:
         self.who = who
         self.auth = auth
+        self.proxies = proxies
         self.attempts = Buckets(1 / ATTEMPT_SECONDS, ATTEMPTS)
 
 
@@ -60,7 +62,7 @@ async def log_in(request: Request, context: Ctx) -> Response:
         if wait:
             raise too_many(wait)
         cookies.check_site("POST", request.headers)
-        if not cookies.possible(request.scope, request.headers):
+        if not cookies.possible(request.scope, request.headers, login.proxies):
             detail = "sign in by https: a key must not cross a network as plain text"
             raise Failed(kinds.FORBIDDEN, detail)
         form = await _form(request)

@@ -15,6 +15,7 @@ from tests.api.rows import put_alert
 from tests.waiting import wait_until
 from tidegate import keys
 from tidegate.access import Role
+from tidegate.settings import Access
 from tidegate.store import api_keys
 
 
@@ -82,6 +83,24 @@ def test_by_plain_http_from_elsewhere_no_session_begins(stranger, key):
     assert answer.status_code == 403
     assert "https" in answer.text
     assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "status"),
+    [
+        ("10.1.2.3", "localhost", 303),  # a container's published port
+        ("10.1.2.3", "tidegate.example", 403),
+        ("10.200.2.3", "localhost", 403),
+    ],
+)
+def test_a_browser_behind_a_proxy_of_ours_may_be_on_its_machine(
+    serve, database, key, address, host, status
+):
+    client = serve(database, key=None, access=Access(proxies=("10.1.0.0/16",)))
+    # What uvicorn, on loopback, takes for where the request comes from.
+    headers = {"host": host, "x-forwarded-for": address}
+    answer = client.post("/login", data={"key": key}, headers=headers)
+    assert answer.status_code == status
 
 
 def test_neither_the_cookie_nor_its_key_is_stored(stranger, key, conn):

@@ -23,6 +23,7 @@ NAMES = [path.stem.removesuffix("-values") for path in GIVEN]
 VERSIONS = ("1.29.0", "1.33.0", "1.37.0")
 # The Prometheus operator's and KEDA's, which Kubernetes itself has no schema of.
 CUSTOM = ("PodMonitor", "ServiceMonitor", "PrometheusRule", "ScaledObject")
+INGRESS = "secret.name=s,ingress.enabled=true,api.proxies={10.0.0.0/8}"
 MEMBERS = "secret.name=s,members.enabled=true"
 ADDRESS = ("--address", "$(POD_IP):2101", "--name", "$(POD_NAME)")
 DATABASE = "postgresql://tidegate@database/tidegate"
@@ -330,7 +331,9 @@ def test_its_version_is_the_programs(helm: str) -> None:
         ("secret.name=s,backup.keep=0", "/backup/keep"),
         ("secret.name=s,tracing.share=2", "/tracing/share"),
         ("secret.name=s,kafka.brokers={kafka}", "/kafka/brokers/0"),
-        ("secret.name=s,ingress.enabled=true,ingress.host=h", "ingress.tlsSecret is needed"),
+        (f"{INGRESS},ingress.host=h", "ingress.tlsSecret is needed"),
+        (f"{INGRESS},ingress.host=h,api.proxies=null", "api.proxies: the networks of the ingress"),
+        ("secret.name=s,api.proxies={everybody}", "/api/proxies/0"),
         (
             "secret.name=s,api.autoscaling.enabled=true,api.autoscaling.minReplicas=7",
             "at most maxReplicas",

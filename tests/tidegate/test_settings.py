@@ -172,6 +172,8 @@ def test_an_empty_value_counts_as_not_set() -> None:
         ("KAFKA_BROKERS", "a:9092,,b:9092", "has '': host:port, separated by commas, is needed"),
         ("KAFKA_BROKERS", "a:0", "has 'a:0': host:port, separated by commas, is needed"),
         ("KAFKA_BROKERS", "a b", "has 'a b': host:port, separated by commas, is needed"),
+        ("PROXIES", "10.0.0.0/8,10.1.2.3/8", "has '10.1.2.3/8': networks such as 10.0.0.0/8"),
+        ("PROXIES", "*", "has '*': networks such as 10.0.0.0/8, separated by commas, are needed"),
         ("TOPIC_LABELS", "a topic", "is 'a topic': 1 to 249 letters"),
         ("TOPIC_LABELS", "..", "is '..': 1 to 249 letters"),
         ("TOPIC_ALERTS", "labels", "is 'labels': TIDEGATE_TOPIC_LABELS has that topic already"),

@@ -38,7 +38,7 @@ COPY incoming (
 # The first decision written stands. Only a row that was really inserted raises its alert; of rows
 # that repeat within one call it is the first, so alerts are made of what `score` gave back. They
 # join their cases one after the other, those of a card in the order of its payments (see
-# `store.cases`); card by card, as each locks its case: workers share cards, since a payment is decided
+# `store.cases`); card by card, as each locks its case: workers share cards, as a payment is decided
 # where its terminal is, and in any order of their own they would wait for each other.
 STORE_INCOMING = """
 WITH inserted AS (

@@ -11,8 +11,14 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from tidegate.cli import serving
+from tidegate.settings import Settings
 
 API = "from tidegate.cli import main; main()"
 ROOT = Path(__file__).parents[3]
@@ -101,3 +107,25 @@ def test_a_signal_ends_it_at_once_although_clients_watch_alerts(
         assert time.monotonic() - began < 4  # open requests would be cut off after 5
     finally:
         process.kill()
+
+
+@pytest.mark.parametrize(("proxies", "believed"), [("", False), ("10.1.0.0/16", True)])
+def test_only_a_proxy_of_ours_is_believed_about_https(proxies: str, believed: bool) -> None:
+    settings = Settings.from_environ({"TIDEGATE_PROXIES": proxies})
+    config = serving._server("postgresql://nobody@/none", "127.0.0.1", 1, settings).config
+    config.load()
+    seen = []
+
+    async def app(scope: Any, receive: object, send: object) -> None:
+        seen.append((scope["scheme"], scope["client"][0]))
+
+    told: Any = config.loaded_app
+    while not isinstance(told, ProxyHeadersMiddleware):
+        told = told.app
+    told.app = app
+    headers = [(b"x-forwarded-proto", b"https"), (b"x-forwarded-for", b"192.0.2.7")]
+    for client in ("10.1.2.3", "10.2.2.3", "127.0.0.1"):
+        scope = {"type": "http", "scheme": "http", "client": (client, 7), "headers": headers}
+        anyio.run(told, scope, None, None)
+    through, stranger = ("https", "192.0.2.7"), "10.2.2.3"
+    assert seen == [through if believed else ("http", "10.1.2.3"), ("http", stranger), through]
