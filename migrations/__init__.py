@@ -74,14 +74,26 @@ def _connected(url: str) -> Iterator[Connection]:
     # Nothing is prepared: poolers that hand a session from one client to the next lose statements.
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(
-            url, application_name="tidegate-migrate", prepare_threshold=None
-        ),
+        creator=lambda: _opened(url),
         poolclass=NullPool,
         use_native_hstore=False,
     )
     with engine.connect() as connection:
         yield connection
+
+
+def _opened(url: str) -> psycopg.Connection[tuple[object, ...]]:
+    conn = psycopg.connect(url, application_name="tidegate-migrate", prepare_threshold=None)
+    encoding = conn.info.parameter_status("server_encoding")
+    if encoding == "UTF8":
+        return conn
+    # Others cannot hold every text, or, as SQL_ASCII, know none.
+    name = conn.info.dbname
+    conn.close()
+    raise psycopg.OperationalError(
+        f"the database {name} has the encoding {encoding}, UTF8 is needed: make it with createdb "
+        "--encoding UTF8 --template template0"
+    )
 
 
 @contextmanager

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy.exc import OperationalError
 
 import migrations
+from tests import databases
 from tests.api.rows import (
     put_alert,
     put_dead_letter,
@@ -72,6 +75,18 @@ def tables(url: str) -> set[str]:
 
 def test_an_empty_database_is_at_no_revision(empty_database: str) -> None:
     assert migrations.current(empty_database) is None
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(postgres: str) -> None:
+    name = sql.Identifier(made := f"ascii_{uuid4().hex}")
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        options = sql.SQL("TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+        conn.execute(sql.SQL("CREATE DATABASE {} {}").format(name, options))
+        try:
+            with pytest.raises(OperationalError, match="encoding SQL_ASCII, UTF8 is needed"):
+                migrations.upgrade(databases.at(postgres, made))
+        finally:
+            conn.execute(sql.SQL("DROP DATABASE {}").format(name))
 
 
 def test_the_schema_goes_up_down_and_up_again(empty_database: str) -> None:

@@ -123,9 +123,10 @@ def test_only_a_proxy_of_ours_is_believed_about_https(proxies: str, believed: bo
     while not isinstance(told, ProxyHeadersMiddleware):
         told = told.app
     told.app = app
+    asked: Any = told
     headers = [(b"x-forwarded-proto", b"https"), (b"x-forwarded-for", b"192.0.2.7")]
     for client in ("10.1.2.3", "10.2.2.3", "127.0.0.1"):
         scope = {"type": "http", "scheme": "http", "client": (client, 7), "headers": headers}
-        anyio.run(told, scope, None, None)
+        anyio.run(asked, scope, None, None)
     through, stranger = ("https", "192.0.2.7"), "10.2.2.3"
     assert seen == [through if believed else ("http", "10.1.2.3"), ("http", stranger), through]
