@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.node import BIN, Node, node
+from tests.cluster.node import Node, node
 from tests.cluster.outside import DATABASE, KAFKA, Outside, outside
+from tests.cluster.parts import BIN
 from tests.cluster.release import Release, prepare
 from tests.conftest import missing
 from tests.dataflows.streams import query
