@@ -3,13 +3,12 @@
 # A test whose part is missing skips itself, or fails where TIDEGATE_REQUIRE=all (as in CI).
 set -eu
 cd "$(dirname "$0")/.."
+. tests/debian.sh
 
 # A browser, for the tests of the pages.
 if ! command -v chromium >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get -qq update
-        apt-get -qq install --yes --no-install-recommends chromium fonts-dejavu-core
+        apt_install chromium fonts-dejavu-core
     else
         echo "setup-tests: no chromium: the tests of the pages need it (as root: apt-get install chromium)" >&2
     fi
@@ -40,16 +39,9 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "setup-tests: no TimescaleDB server: the tests with one need root on Debian or Ubuntu, or TIDEGATE_TEST_TIMESCALE_URL" >&2
 elif [ ! -d $trixie ]; then
     if ! command -v debootstrap >/dev/null 2>&1; then
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get -qq update
-        apt-get -qq install --yes --no-install-recommends debootstrap
+        apt_install debootstrap
     fi
-    # On Debian from where this machine gets its own packages, elsewhere from debootstrap's default.
-    mirror=
-    if grep -q '^ID=debian$' /etc/os-release; then
-        mirror=$(apt-get indextargets --format '$(CREATED_BY) $(REPO_URI)' |
-            awk '$1 == "Packages" && $2 ~ "/debian/?$" { print $2; exit }')
-    fi
+    mirror=$(debian_mirror)
     echo "setup-tests: fetching PostgreSQL with TimescaleDB from Debian 13"
     remove_part
     # shellcheck disable=SC2086 # no mirror is no argument
@@ -126,9 +118,7 @@ fi
 # Network namespaces, for the tests of a cluster on several machines.
 if ! command -v ip >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get -qq update
-        apt-get -qq install --yes --no-install-recommends iproute2
+        apt_install iproute2
     else
         echo "setup-tests: no ip: the tests of several machines need it (as root: apt-get install iproute2)" >&2
     fi

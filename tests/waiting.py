@@ -6,6 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+# How many sessions of this database wait for a lock that another one has.
+FOR_LOCKS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND state = 'active'
+"""
+
 
 def wait_until(
     happened: Callable[[], bool], seconds: float = 30.0, told: Callable[[], str] = lambda: ""

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from difflib import SequenceMatcher
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +31,8 @@ _SWITCH = {"true": True, "1": True, "on": True, "false": False, "0": False, "off
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _BROKER = re.compile(r"(\w+://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
 _DATABASE_URL = re.compile(r"postgres(ql)?://\S+")
+
+Network = IPv4Network | IPv6Network
 
 
 class SettingError(ValueError):
@@ -63,19 +65,19 @@ class Given:
         given = [part.strip() for part in self._value(name).split(",")]
         return tuple(dict.fromkeys(part for part in given if part))
 
-    def networks(self, name: str) -> tuple[str, ...]:
+    def networks(self, name: str) -> tuple[Network, ...]:
         """IP networks between commas; an address is one of its own."""
-        found = self.names(name)
-        for network in found:
+        found = []
+        for part in self.names(name):
             try:
-                ip_network(network)
+                found.append(ip_network(part))
             except ValueError:
                 raise SettingError(
                     PREFIX + name,
-                    f"has {shown(network)}: networks such as 10.0.0.0/8, separated by commas, "
+                    f"has {shown(part)}: networks such as 10.0.0.0/8, separated by commas, "
                     "are needed",
                 ) from None
-        return found
+        return tuple(found)
 
     def switch(self, name: str, default: bool) -> bool:
         """On or off."""

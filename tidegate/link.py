@@ -94,10 +94,10 @@ class Link:
                 self.close()
                 if self._closed.is_set():
                     raise
-                what = "took a transaction back"
-                if not isinstance(error, _TAKEN_BACK):
-                    what = "is away"
+                taken_back = isinstance(error, _TAKEN_BACK)
+                if not taken_back:
                     self._away_since = self._away_since or time.monotonic()
+                what = "took a transaction back" if taken_back else "is away"
                 reason = " ".join(str(error).split())
                 log.warning(
                     "%s: the database %s, next try in %g s: %s", self._name, what, pause, reason

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 
-from tidegate.environment import Given, SettingError, is_safe_url, masked_url, shown
+from tidegate.environment import Given, Network, SettingError, is_safe_url, masked_url, shown
 
 __all__ = [
     "Access",
@@ -216,7 +216,7 @@ class Access:
     oidc_roles_claim: str = "roles"  # where a token has its roles; dots lead into objects
     rate_per_second: int = 500  # requests of a key, or of an address without one
     rate_burst: int = 1000  # that may come at once
-    proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For and -Proto are believed
+    proxies: tuple[Network, ...] = ()  # networks whose X-Forwarded-For and -Proto are believed
 
     def __post_init__(self) -> None:
         _within("TIDEGATE_RATE_PER_SECOND", self.rate_per_second, 1, 1_000_000)

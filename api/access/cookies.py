@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from api import kinds
 from api.problems import Failed
-from tidegate.environment import is_loopback
+from tidegate.environment import Network, is_loopback
 
 LIFETIME = 12 * 3600  # seconds
 TOKEN_HEADER = "X-CSRF-Token"
@@ -48,7 +48,7 @@ def ended(scope: Scope) -> str:
     return _cookie(scope, "", 0)
 
 
-def possible(scope: Scope, headers: Headers, proxies: Sequence[str]) -> bool:
+def possible(scope: Scope, headers: Headers, proxies: Sequence[Network]) -> bool:
     """Whether a session may begin on this connection: https, or a browser on this machine. Of one
     of these networks it may be, too, if it asked for localhost: a container's published port."""
     if scope["scheme"] == "https":
@@ -58,12 +58,12 @@ def possible(scope: Scope, headers: Headers, proxies: Sequence[str]) -> bool:
     return here and is_loopback(host_of(headers))
 
 
-def _within(address: str, networks: Sequence[str]) -> bool:
+def _within(address: str, networks: Sequence[Network]) -> bool:
     try:
         found = ip_address(address)
     except ValueError:
         return False
-    return any(found in ip_network(network) for network in networks)
+    return any(found in network for network in networks)
 
 
 def host_of(headers: Headers) -> str:

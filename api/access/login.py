@@ -19,6 +19,7 @@ from api.access.limits import Buckets, address_of
 from api.context import Context, Ctx
 from api.problems import READ_ONLY, Failed
 from tidegate import keys
+from tidegate.environment import Network
 from tidegate.store import sessions
 
 router = APIRouter(include_in_schema=False)
@@ -35,7 +36,7 @@ _HERE = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 class Login:
     """What the login page needs, kept with the application."""
 
-    def __init__(self, who: Credentials, *, auth: bool, proxies: Sequence[str] = ()) -> None:
+    def __init__(self, who: Credentials, *, auth: bool, proxies: Sequence[Network] = ()) -> None:
         self.who = who
         self.auth = auth
         self.proxies = proxies

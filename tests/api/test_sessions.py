@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 import httpx
@@ -96,7 +97,7 @@ def test_by_plain_http_from_elsewhere_no_session_begins(stranger, key):
 def test_a_browser_behind_a_proxy_of_ours_may_be_on_its_machine(
     serve, database, key, address, host, status
 ):
-    client = serve(database, key=None, access=Access(proxies=("10.1.0.0/16",)))
+    client = serve(database, key=None, access=Access(proxies=(ip_network("10.1.0.0/16"),)))
     # What uvicorn, on loopback, takes for where the request comes from.
     headers = {"host": host, "x-forwarded-for": address}
     answer = client.post("/login", data={"key": key}, headers=headers)

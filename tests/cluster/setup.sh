@@ -3,6 +3,7 @@
 # its sources with Go; the first time takes ten minutes. Then the image, by the Dockerfile.
 set -eu
 cd "$(dirname "$0")"
+. ../debian.sh
 PATH=$PATH:/usr/local/go/bin
 export GOFLAGS=-mod=readonly
 
@@ -13,9 +14,7 @@ fi
 
 for program in buildah runc containerd etcd iptables ipset conntrack debootstrap ip gcc /usr/lib/cni/bridge; do
     if ! command -v $program >/dev/null 2>&1; then
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get -qq update
-        apt-get -qq install --yes --no-install-recommends buildah runc containerd etcd-server iptables ipset \
+        apt_install buildah runc containerd etcd-server iptables ipset \
             conntrack debootstrap iproute2 gcc libc6-dev containernetworking-plugins
         break
     fi
@@ -49,11 +48,7 @@ python=3.11
 base=docker.io/library/python:$python-slim-bookworm
 if [ -z "$(buildah images --quiet $base 2>/dev/null)" ] && ! buildah pull --quiet $base >/dev/null 2>&1; then
     echo "setup-cluster: no registry reached, Debian 12 stands in for $base"
-    mirror=
-    if grep -q '^ID=debian$' /etc/os-release; then
-        mirror=$(apt-get indextargets --format '$(CREATED_BY) $(REPO_URI)' |
-            awk '$1 == "Packages" && $2 ~ "/debian/?$" { print $2; exit }')
-    fi
+    mirror=$(debian_mirror)
     root=$(mktemp -d)
     # shellcheck disable=SC2086 # no mirror is no argument
     debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root" $mirror >bin/debootstrap.log

@@ -19,8 +19,6 @@ from tests.conftest import missing
 from tests.dataflows.streams import query
 from tests.faults.kafka_place import Record, Watched
 from tests.faults.scales import Scale, seeded
-from tests.faults.sender import Sender
-from tests.faults.verdict import Witness
 from tests.waiting import wait_until
 from tidegate.settings import Topics
 
@@ -28,8 +26,6 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 SCALE = Scale(rows=60_000, days=6, pace=175, times=1, outage=0)
 CLUSTER = "kubernetes.default:443"  # its API
-WORKING = "SELECT cardinality(sessions) + 1 FROM crew_order WHERE stop = 0 AND generation > %s"
-
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 # Tells of each host:port given whether it can be reached.
@@ -236,7 +232,7 @@ class Released(Watched):
 
     def _working(self, workers: int, after: int) -> None:
         """Waits until so many work, in a later generation, and decide."""
-        wait_until(lambda: query(self.database, WORKING, [after]) == [(workers,)], 120, self.said)
+        wait_until(lambda: self.working(after) == workers, 120, self.said)
         self.recovered(after=self.generation() - 1)
 
 
@@ -249,19 +245,17 @@ def container(pod: Any) -> str:
 def place(release: Release, given: Outside) -> Iterator[Released]:
     # The defaults' names, which the flow made when it started.
     topics = Topics()
-    sender = Sender(given.broker.address, topics)
+    made = Released(
+        database=given.database,
+        broker=given.broker,
+        topics=topics,
+        traffic=SCALE.traffic(seeded()),
+        release=release,
+    )
     try:
-        yield Released(
-            database=given.database,
-            broker=given.broker,
-            topics=topics,
-            traffic=SCALE.traffic(seeded()),
-            sender=sender,
-            witness=Witness(given.database),
-            release=release,
-        )
+        yield made
     finally:
-        sender.close()
+        made.sender.close()
         release.install("kafka")
 
 

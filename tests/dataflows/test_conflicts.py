@@ -19,15 +19,11 @@ from dataflows.writer import DatabaseWriter
 from tests.api.rows import put_score
 from tests.dataflows.streams import START, dead, decided, labels, payments, query
 from tests.dataflows.test_database import generation
-from tests.waiting import wait_until
+from tests.waiting import FOR_LOCKS, wait_until
 from tidegate.schema import Metric, ModelVersion
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAMES = [f"t{row}" for row in range(20)]
-WAITS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND wait_event_type = 'Lock' AND state = 'active'
-"""
 BESIDE = """
 SELECT
     (SELECT count(*) FROM label), (SELECT count(*) FROM dead_letter),
@@ -100,7 +96,7 @@ def test_who_cannot_be_serialized_writes_again_and_the_first_decision_stands(
     with caplog.at_level(logging.WARNING), writing(database) as (writer, other):
         put(other, 3)
         writer.write("p0", [step()])
-        wait_until(lambda: query(database, WAITS) == [(1,)])
+        wait_until(lambda: query(database, FOR_LOCKS) == [(1,)])
         other.commit()
         assert writer.settle("p0") == 0
     assert "could not serialize access" in caplog.text
@@ -114,7 +110,7 @@ def test_a_deadlock_is_left_and_the_batch_written_again(
         other.execute("SET deadlock_timeout = '60s'")  # so that it is the writer who gives way
         put(other, 15)
         writer.write("p0", [step()])
-        wait_until(lambda: query(database, WAITS) == [(1,)])
+        wait_until(lambda: query(database, FOR_LOCKS) == [(1,)])
         put(other, 5)  # which the writer has written: each waits for the other
         other.commit()
         assert writer.settle("p0") == 0

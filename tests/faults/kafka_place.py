@@ -27,6 +27,8 @@ SELECT (SELECT count(DISTINCT transaction_id) FROM score), (SELECT count(*) FROM
        (SELECT count(*) FROM label)
 """
 
+WORKING = "SELECT cardinality(sessions) + 1 FROM crew_order WHERE stop = 0 AND generation > %s"
+
 Record = Callable[[str, object], None]  # pytest's record_property
 
 
@@ -38,9 +40,13 @@ class Watched(ABC):
     broker: Broker
     topics: Topics
     traffic: Traffic
-    sender: Sender
-    witness: Witness
+    sender: Sender = field(init=False)
+    witness: Witness = field(init=False)
     seconds: list[float] = field(default_factory=list)  # that each fault took to recover from
+
+    def __post_init__(self) -> None:
+        self.sender = Sender(self.broker.address, self.topics)
+        self.witness = Witness(self.database)
 
     @abstractmethod
     def said(self) -> str:
@@ -80,6 +86,11 @@ class Watched(ABC):
         """How many clusters have started so far."""
         (found,) = query(self.database, "SELECT coalesce(max(generation), 0) FROM cluster")
         return int(found[0])
+
+    def working(self, after: int) -> int:
+        """How many workers a later generation of several machines has; 0 where there is none."""
+        found = query(self.database, WORKING, [after])
+        return int(found[0][0]) if found else 0
 
     def recovered(self, after: int | None = None) -> None:
         """Waits for the first new decision now that a fault has ended, and notes how long that
@@ -167,19 +178,13 @@ def a_place(
     """Everything but started; nothing of it runs on afterwards."""
     data.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(database, broker.address, topics, data, **env)
-    sender = Sender(broker.address, topics)
+    place = KafkaPlace(
+        database=database, broker=broker, topics=topics, traffic=traffic, cluster=cluster
+    )
     try:
-        yield KafkaPlace(
-            database=database,
-            broker=broker,
-            topics=topics,
-            traffic=traffic,
-            sender=sender,
-            witness=Witness(database),
-            cluster=cluster,
-        )
+        yield place
     finally:
-        sender.close()
+        place.sender.close()
         cluster.kill_everything()
 
 

@@ -12,6 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import missing
+
 NEEDS = "network namespaces need root and `ip` (on Debian: apt-get install iproute2)"
 
 
@@ -48,6 +52,14 @@ def allowed() -> bool:
             return True
     except subprocess.CalledProcessError:
         return False
+
+
+def need_machines() -> None:
+    """Skips the test, or fails it in CI, where they cannot be had."""
+    if lacking():
+        missing(NEEDS)
+    if not allowed():
+        pytest.skip("the kernel allows no network namespaces")
 
 
 @contextmanager

@@ -13,17 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
-from tests.dataflows.streams import query
 from tests.faults.kafka_place import KafkaPlace, Record, a_place
-from tests.faults.machines import NEEDS, Machine, allowed, lacking, machines, reaching
+from tests.faults.machines import Machine, machines, need_machines, reaching
 from tests.faults.scales import Scale, at_scales, seeded
 from tests.kafka.broker import Broker
 from tidegate.settings import Topics
 
 ROUND = 60.0  # seconds that the changes of a round take
-
-WORKING = "SELECT cardinality(sessions) + 1 FROM crew_order WHERE stop = 0 AND generation > %s"
 
 
 @dataclass
@@ -71,7 +67,7 @@ class Crew:
     def wait_working(self, workers: int, after: int) -> None:
         """Until a later generation has so many workers and decides, which is timed."""
         began = time.monotonic()
-        while query(self.place.database, WORKING, [after]) != [(workers,)]:
+        while self.place.working(after) != workers:
             assert time.monotonic() - began < 60, self.place.cluster.said()[-5000:]
             assert self.place.cluster.running, self.place.cluster.said()[-5000:]
             time.sleep(0.02)
@@ -87,10 +83,7 @@ class Crew:
 
 @pytest.fixture(scope="module")
 def four() -> Iterator[list[Machine]]:
-    if lacking():
-        missing(NEEDS)
-    if not allowed():
-        pytest.skip("the kernel allows no network namespaces")
+    need_machines()
     with machines(4) as made:
         yield made
 

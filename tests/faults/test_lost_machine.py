@@ -20,7 +20,7 @@ from tests.conftest import missing
 from tests.dataflows.streams import query
 from tests.faults.cluster import Cluster
 from tests.faults.kafka_place import Record
-from tests.faults.machines import NEEDS, Machine, allowed, lacking, machines
+from tests.faults.machines import Machine, machines, need_machines
 from tests.kafka.broker import free_ports
 from tests.timescale import debian
 from tests.waiting import wait_until
@@ -43,10 +43,7 @@ time.sleep(600)
 
 @pytest.fixture(scope="module")
 def three() -> Iterator[list[Machine]]:
-    if lacking():
-        missing(NEEDS)
-    if not allowed():
-        pytest.skip("the kernel allows no network namespaces")
+    need_machines()
     with machines(3) as made:
         yield made
 

@@ -88,7 +88,7 @@ def _server(
         log_config=None,
         http=TimedHeads,
         server_header=False,
-        forwarded_allow_ips=["127.0.0.1", "::1", *settings.access.proxies],
+        forwarded_allow_ips=["127.0.0.1", "::1", *map(str, settings.access.proxies)],
         timeout_graceful_shutdown=5,
         # Longer than load balancers and clients keep a connection: who closes one first must not
         # be the side that may be sent a request meanwhile.

@@ -119,16 +119,12 @@ _LOST = {
 
 def _parameters(url: str, application_name: str) -> dict[str, Any]:
     given = conninfo_to_dict(url)
-    server = " ".join(f"-c {_of_server(name)}={value}" for name, value in _LOST.items())
-    options = f"{server} {given.get('options') or ''} -c TimeZone=UTC"
+    # The server has the same settings, each with a name that begins with tcp_.
+    server = (f"-c tcp_{name.removeprefix('tcp_')}={value}" for name, value in _LOST.items())
+    options = f"{' '.join(server)} {given.get('options') or ''} -c TimeZone=UTC"
     ours = {"connect_timeout": 10, **_LOST}
     return {
         "application_name": application_name,
-        "options": " ".join(options.split()),
+        "options": options,
         **{name: given.get(name) or value for name, value in ours.items()},
     }
-
-
-def _of_server(name: str) -> str:
-    """The server's setting of that name of libpq."""
-    return name if name.startswith("tcp_") else f"tcp_{name}"

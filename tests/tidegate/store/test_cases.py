@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.rows import START, at, put_alert
-from tests.waiting import wait_until
+from tests.waiting import FOR_LOCKS, wait_until
 from tidegate.schema import Decision, Decisions
 from tidegate.store import alerts, cases, decisions
 from tidegate.store.alert_work import change
@@ -240,7 +240,7 @@ def test_writers_whose_cards_come_in_another_order_do_not_wait_for_each_other(
                 )
             ]
             # Both wait by now; from here on each takes what it comes to.
-            wait_until(lambda: waiting(holder) == 2)
+            wait_until(lambda: holder.execute(FOR_LOCKS).fetchone() == (2,))
             holder.rollback()
             written[0].result(20)
             one.commit()
@@ -253,13 +253,6 @@ def alerted(decided: MakeDecisions, name: str, cards: list[str]) -> Decisions:
     part = decided([f"{name}-{card}" for card in cards], decisions=[Decision.REVIEW] * len(cards))
     part.batch.card_token[:] = cards
     return part
-
-
-def waiting(conn: Conn) -> int:
-    """How many sessions of this database wait for a lock."""
-    statement = """SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    return int((conn.execute(statement).fetchone() or (0,))[0])
 
 
 def walk(conn: Conn, which: CaseFilter, order: cases.Order, limit: int) -> list[Case]:
