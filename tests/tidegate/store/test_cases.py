@@ -233,7 +233,7 @@ def test_writers_whose_cards_come_in_another_order_do_not_wait_for_each_other(
         holder.execute("SELECT FROM alert_case FOR UPDATE")
         with ThreadPoolExecutor(2) as both:
             written = [
-                both.submit(decisions.write, conn, [alerted(decided, name, cards)])
+                both.submit(write, conn, alerted(decided, name, cards))
                 for conn, name, cards in (
                     (one, "one", ["card-a", "card-b"]),
                     (other, "other", ["card-b", "card-a"]),
@@ -242,11 +242,15 @@ def test_writers_whose_cards_come_in_another_order_do_not_wait_for_each_other(
             # Both wait by now; from here on each takes what it comes to.
             wait_until(lambda: holder.execute(FOR_LOCKS).fetchone() == (2,))
             holder.rollback()
-            written[0].result(20)
-            one.commit()
-            written[1].result(20)
-            other.commit()
+            for each in written:
+                each.result(20)
     assert {case.alert_count for case in all_cases(one)} == {3}
+
+
+def write(conn: Conn, part: Decisions) -> None:
+    """Commits at once: whoever comes second waits for it."""
+    decisions.write(conn, [part])
+    conn.commit()
 
 
 def alerted(decided: MakeDecisions, name: str, cards: list[str]) -> Decisions:
