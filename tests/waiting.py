@@ -9,7 +9,7 @@ from pathlib import Path
 # How many sessions of this database wait for a lock that another one has.
 FOR_LOCKS = """
 SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND wait_event_type = 'Lock' AND state = 'active'
+WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0
 """
 
 

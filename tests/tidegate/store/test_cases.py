@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.rows import START, at, put_alert
+from tests.dataflows.streams import query
 from tests.waiting import FOR_LOCKS, wait_until
 from tidegate.schema import Decision, Decisions
 from tidegate.store import alerts, cases, decisions
@@ -229,21 +230,26 @@ def test_writers_whose_cards_come_in_another_order_do_not_wait_for_each_other(
     one, other = two
     decisions.write(one, [alerted(decided, "open", ["card-a", "card-b"])])
     one.commit()
-    with connect(database, application_name="tidegate-test") as holder:
-        holder.execute("SELECT FROM alert_case FOR UPDATE")
-        with ThreadPoolExecutor(2) as both:
-            written = [
-                both.submit(write, conn, alerted(decided, name, cards))
-                for conn, name, cards in (
-                    (one, "one", ["card-a", "card-b"]),
-                    (other, "other", ["card-b", "card-a"]),
-                )
-            ]
-            # Both wait by now; from here on each takes what it comes to.
-            wait_until(lambda: holder.execute(FOR_LOCKS).fetchone() == (2,))
+    with (
+        ThreadPoolExecutor(2) as both,  # first, so that whatever fails lets go before it waits
+        connect(database, application_name="tidegate-test") as first,
+        connect(database, application_name="tidegate-test") as second,
+    ):
+        for holder, card in ((first, "card-a"), (second, "card-b")):
+            holder.execute("SELECT FROM alert_case WHERE card_token = %s FOR UPDATE", (card,))
+        written = [
+            both.submit(write, conn, alerted(decided, name, cards))
+            for conn, name, cards in (
+                (one, "one", ["card-a", "card-b"]),
+                (other, "other", ["card-b", "card-a"]),
+            )
+        ]
+        for holder in (first, second):
+            # Asked in a transaction of its own: one sees of other sessions what it first saw.
+            wait_until(lambda: query(database, FOR_LOCKS) == [(2,)])
             holder.rollback()
-            for each in written:
-                each.result(20)
+        for each in written:
+            each.result(20)
     assert {case.alert_count for case in all_cases(one)} == {3}
 
 
