@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import conninfo
 
@@ -18,12 +19,12 @@ from tests import databases
 from tests.certificates import certificate
 from tests.conftest import missing
 from tests.dataflows.streams import query
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import TIDEGATE, Cluster
 from tests.faults.kafka_place import Record
 from tests.faults.machines import Machine, machines, need_machines
 from tests.kafka.broker import free_ports
 from tests.timescale import debian
-from tests.waiting import wait_until
+from tests.waiting import FOR_LOCKS, wait_until
 from tidegate.settings import Topics
 from tidegate.store import connection
 
@@ -42,19 +43,19 @@ time.sleep(600)
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[list[Machine]]:
+def four() -> Iterator[list[Machine]]:
     need_machines()
-    with machines(3) as made:
+    with machines(4) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def server(three: list[Machine]) -> Iterator[tuple[str, str]]:
+def server(four: list[Machine]) -> Iterator[tuple[str, str]]:
     """URLs of a server, by its socket and by TCP."""
     if not debian.installed():
         missing(debian.NEEDS)
     (port,), own = free_ports(1), certificate("database")
-    tls = debian.Tls(port, own.pem, own.key, address=three[0].host)
+    tls = debian.Tls(port, own.pem, own.key, address=four[0].host)
     with debian.server(tls) as near:
         yield near, f"postgresql://postgres@{tls.address}:{port}/NAME?sslmode=require"
 
@@ -69,10 +70,10 @@ def reached(server: tuple[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def test_another_machine_takes_over_from_one_that_lost_its_power(
-    three: list[Machine], reached: tuple[str, str], tmp_path: Path, record_property: Record
+    four: list[Machine], reached: tuple[str, str], tmp_path: Path, record_property: Record
 ) -> None:
     near, url = reached
-    first, second, _ = three
+    first, second, *_ = four
     cluster = Cluster(url, None, Topics(), tmp_path)
     try:
         cluster.lead(first)
@@ -95,17 +96,38 @@ def test_another_machine_takes_over_from_one_that_lost_its_power(
 
 
 def test_locks_of_a_machine_that_lost_its_power_are_gone_soon(
-    three: list[Machine], reached: tuple[str, str]
+    four: list[Machine], reached: tuple[str, str]
 ) -> None:
     near, url = reached
-    command = three[2].command(sys.executable, "-c", HOLDS, url)
+    command = four[2].command(sys.executable, "-c", HOLDS, url)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        three[2].cut_off()
+        four[2].cut_off()
         holder.kill()
         with connection.connect(near, application_name="tidegate-test") as conn:
             conn.execute("SET lock_timeout = '60s'")
             began = time.monotonic()
             conn.execute("SELECT pg_advisory_xact_lock(7)")
         assert time.monotonic() - began > 1  # it was held when we asked
+
+
+def test_a_migration_of_a_machine_that_lost_its_power_is_taken_over(
+    four: list[Machine], server: tuple[str, str]
+) -> None:
+    near, far = server
+    with databases.fresh(near, None) as url, psycopg.connect(url) as other:
+        # Until we take it back, whoever migrates waits here, and has the lock of migrations.
+        other.execute("CREATE TABLE alembic_version ()")
+        name = str(conninfo.conninfo_to_dict(url)["dbname"])
+        given = f"TIDEGATE_DATABASE_URL={far.replace('NAME', name)}"
+        command = four[3].command("env", given, str(TIDEGATE), "migrate")
+        with subprocess.Popen(command) as migrating:
+            wait_until(lambda: query(url, FOR_LOCKS) == [(1,)])
+            four[3].cut_off()
+            migrating.kill()
+            other.rollback()
+            began = time.monotonic()
+            migrations.upgrade(url)
+        assert 1 < time.monotonic() - began < 60
+        assert migrations.current(url) == migrations.head()

@@ -60,7 +60,8 @@ def migrated(settings: Settings, directory: Path | None = None) -> Iterator[Data
         with connection.connect(url, application_name="tidegate-check") as conn:
             found = release.schema(conn).revision
         if found is None or found in migrations.known():
-            migrations.upgrade(url)
+            # With the settings of ours, so that its lock goes with a machine that loses its power.
+            migrations.upgrade(connection.conninfo(url, application_name="tidegate-migrate"))
         yield Database(url, _revision(url))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg.adapt import Buffer, Dumper, Loader
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format
 from psycopg_pool import ConnectionPool
 
@@ -69,6 +69,11 @@ def connect(url: str, *, application_name: str, autocommit: bool = False) -> Con
     URL's own connect_timeout).
     """
     return psycopg.connect(url, autocommit=autocommit, **_parameters(url, application_name))
+
+
+def conninfo(url: str, *, application_name: str) -> str:
+    """What libpq is told of such a connection, for who opens it without us."""
+    return make_conninfo(url, **_parameters(url, application_name))
 
 
 def pool(
