@@ -22,6 +22,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.certificates import certificate
 from tests.cluster import containers
 from tests.cluster.containers import ctr, end_all
 from tests.cluster.parts import BIN, Parts
@@ -90,6 +91,7 @@ class Node:
 
     directory: Path
     kubeconfig: Path
+    parts: Parts
 
     def kubectl(self, *words: str, given: str | None = None, seconds: float = 60.0) -> str:
         """What it printed. given: its standard input."""
@@ -134,7 +136,7 @@ def node(directory: Path) -> Iterator[Node]:
         parts = Parts(directory, made)
         _prepare(directory, made)
         kubeconfig = _kubeconfig(directory)
-        ask = Node(directory, kubeconfig)
+        ask = Node(directory, kubeconfig, parts)
         _etcd(parts)
         _api_server(parts)
         parts.wait(lambda: ask.kubectl("get", "--raw", "/readyz") == "ok", "API server")
@@ -256,6 +258,10 @@ def _etcd(parts: Parts) -> None:
 
 def _api_server(parts: Parts) -> None:
     key = parts.directory / "accounts.key"
+    # By which those know it who answer for a part of the API, and believe it who asks.
+    front, own = parts.directory / "front", certificate("front")
+    front.with_suffix(".crt").write_bytes(own.pem)
+    front.with_suffix(".key").write_bytes(own.key)
     parts.start(
         "kube-apiserver",
         f"--etcd-servers=http://127.0.0.1:{API + 1}",
@@ -269,6 +275,13 @@ def _api_server(parts: Parts) -> None:
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}",
+        "--enable-aggregator-routing",
+        f"--proxy-client-cert-file={front}.crt",
+        f"--proxy-client-key-file={front}.key",
+        f"--requestheader-client-ca-file={front}.crt",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
     )
 
 

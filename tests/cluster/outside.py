@@ -16,31 +16,13 @@ from psycopg import conninfo
 
 from tests.certificates import certificate
 from tests.cluster.node import ADDRESS, Node
+from tests.cluster.services import lead_here
 from tests.kafka.broker import Broker
 from tests.kafka.secured import PASSWORD, scram_properties, signed
 from tests.timescale import debian
 from tests.timescale.debian import Tls
 
 DATABASE, KAFKA = ("database.outside", 5432), ("kafka.outside", 9093)
-
-_SERVICE = """\
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}, namespace: outside}}
-spec:
-  ports: [{{port: {port}}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata:
-  name: {name}
-  namespace: outside
-  labels: {{kubernetes.io/service-name: {name}}}
-addressType: IPv4
-ports: [{{port: {port}}}]
-endpoints: [{{addresses: [{address}]}}]
----
-"""
 
 
 @dataclass(frozen=True)
@@ -78,11 +60,8 @@ def outside(node: Node, directory: Path) -> Iterator[Outside]:
         )
         _pass(made, f"{ADDRESS}:{KAFKA[1]}", broker.at("SAFE"))
         node.kubectl("create", "namespace", "outside")
-        services = (
-            _SERVICE.format(name=name.partition(".")[0], port=port, address=ADDRESS)
-            for name, port in (DATABASE, KAFKA)
-        )
-        node.kubectl("apply", "-f", "-", given="".join(services))
+        for name, port in (DATABASE, KAFKA):
+            lead_here(node, "outside", name.partition(".")[0], port)
         yield Outside(
             conninfo.make_conninfo(server, dbname="tidegate"),
             broker,

@@ -25,7 +25,7 @@ class Parts:
         self._made = made
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, program: str, *arguments: str) -> None:
+    def start(self, program: str, *arguments: str, **env: str) -> None:
         """Until the end; the kernel ends it when the tests die."""
         path = BIN / program
         command = [str(path) if path.exists() else program, *arguments]
@@ -35,6 +35,7 @@ class Parts:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=os.environ | env,
                 start_new_session=True,
             )
         self._running[program] = process

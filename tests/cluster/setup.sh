@@ -8,7 +8,7 @@ PATH=$PATH:/usr/local/go/bin
 export GOFLAGS=-mod=readonly
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || ! command -v go >/dev/null 2>&1; then
-    echo "setup-cluster: a Kubernetes for tests needs root on Debian or Ubuntu, and Go 1.25" >&2
+    echo "setup-cluster: a Kubernetes for tests needs root on Debian or Ubuntu, and Go 1.26" >&2
     exit 1
 fi
 
@@ -26,12 +26,16 @@ built() { # folder: whether all of it was built after it was last changed
 }
 version=$(cd kubernetes && go list -m -f '{{.Version}}' k8s.io/kubernetes)
 said=k8s.io/component-base/version
-for module in kubernetes policies; do
+for module in kubernetes policies metrics keda; do
     built $module && continue
     echo "setup-cluster: building $module with Go"
     (cd $module && go build -trimpath -ldflags "-s -w -X $said.gitVersion=$version" -o ../bin/ tool)
     touch bin/.$module
 done
+if [ ! -d bin/crds ]; then
+    mkdir bin/crds
+    cp "$(cd keda && go list -m -f '{{.Dir}}' github.com/kedacore/keda/v2)"/config/crd/bases/*.yaml bin/crds/
+fi
 if ! built names; then
     echo "setup-cluster: building names with Go"
     (cd names && go build -trimpath -ldflags '-s -w' -o ../bin/coredns .)

@@ -6,21 +6,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from tests.cluster.node import Node, node
-from tests.cluster.outside import DATABASE, KAFKA, Outside, outside
-from tests.cluster.parts import BIN
-from tests.cluster.release import Release, prepare
-from tests.conftest import missing
+from tests.cluster.node import Node
+from tests.cluster.outside import DATABASE, KAFKA, Outside
+from tests.cluster.release import Release
+from tests.cluster.released import Released
 from tests.dataflows.streams import query
-from tests.faults.kafka_place import Record, Watched
+from tests.faults.kafka_place import Record
 from tests.faults.scales import Scale, seeded
 from tests.waiting import wait_until
-from tidegate.settings import Topics
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -59,29 +55,9 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    if not (BIN / "tidegate.tar").exists():
-        missing("no Kubernetes for tests: run `sh tests/cluster/setup.sh`, as root")
-    with node(tmp_path_factory.mktemp("node")) as ready:
-        for image in ("tidegate.tar", "postgres.tar"):
-            ready.load(BIN / image)
-        yield ready
-
-
-@pytest.fixture(scope="module")
-def given(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    with outside(kubernetes, tmp_path_factory.mktemp("outside") / "given") as ready:
-        yield ready
-
-
-@pytest.fixture(scope="module")
-def release(
-    kubernetes: Node, given: Outside, helm: str, tmp_path_factory: pytest.TempPathFactory
-) -> Release:
-    prepare(kubernetes, given, tmp_path_factory.mktemp("release"))
-    made = Release(kubernetes, helm)
-    made.install("kafka")
-    return made
+def release(prepared: Release) -> Release:
+    prepared.install("kafka")
+    return prepared
 
 
 def test_a_release_is_ready_and_says_so_when_it_is_asked(release: Release) -> None:
@@ -165,93 +141,9 @@ def test_a_scheduled_job_does_its_work(release: Release, job: str) -> None:
     release.kubectl("delete", "job", name)
 
 
-@dataclass(kw_only=True)
-class Released(Watched):
-    """A run that is a release in a cluster."""
-
-    release: Release
-
-    def said(self) -> str:
-        return self.release.said()[-20000:]
-
-    def stop(self) -> None:
-        self.release.kubectl("delete", "deployment", "tidegate-member", "--ignore-not-found")
-        self.release.kubectl("scale", "statefulset", "tidegate-flow", "--replicas=0")
-        self.release.kubectl(
-            "wait", "--for=delete", "pod/tidegate-flow-0", "--timeout=90s", seconds=120
-        )
-
-    def kill_flow(self) -> None:
-        """The first process of its container is killed; the kubelet starts another."""
-        generation = self.generation()
-        self.release.node.kill(container(self.release.pods("flow")[0]))
-        self.recovered(after=generation)
-
-    def replace_flow(self) -> None:
-        """Its pod is deleted in order, as when a node is emptied."""
-        generation = self.generation()
-        self.release.kubectl("delete", "pod", "tidegate-flow-0", seconds=120)
-        self.recovered(after=generation)
-
-    def install(self, values: str, *settings: str) -> None:
-        """An upgrade that changes who works."""
-        generation = self.generation()
-        self.release.install(values, *settings)
-        self.recovered(after=generation)
-
-    def become(self, workers: int) -> None:
-        """So many pods with a worker each; returns when they decide."""
-        generation = self.generation()
-        self.release.kubectl("scale", "deployment", "tidegate-member", f"--replicas={workers - 1}")
-        self._working(workers, generation)
-
-    def kill_member(self) -> None:
-        """One is gone without a word, and the cluster makes another."""
-        generation, workers = self.generation(), self.workers()
-        self._delete(self.release.pods("member")[0])
-        self._working(workers, generation)
-
-    def cut_off_member(self) -> None:
-        """One loses its network and says nothing more, not even to the database, whose locks it
-        may hold. The others go on without it."""
-        generation, workers = self.generation(), self.workers()
-        pod = self.release.pods("member")[0]
-        self.release.node.cut_off(container(pod))
-        self._working(workers - 1, generation)
-        generation = self.generation()
-        self._delete(pod)
-        self._working(workers, generation)
-
-    def workers(self) -> int:
-        """How many there are to be."""
-        return len(self.release.pods("member")) + 1
-
-    def _delete(self, pod: Any) -> None:
-        name = pod["metadata"]["name"]
-        self.release.kubectl("delete", "pod", name, "--grace-period=0", "--force")
-
-    def _working(self, workers: int, after: int) -> None:
-        """Waits until so many work, in a later generation, and decide."""
-        wait_until(lambda: self.working(after) == workers, 120, self.said)
-        self.recovered(after=self.generation() - 1)
-
-
-def container(pod: Any) -> str:
-    (status,) = pod["status"]["containerStatuses"]
-    return str(status["containerID"])
-
-
 @pytest.fixture
 def place(release: Release, given: Outside) -> Iterator[Released]:
-    # The defaults' names, which the flow made when it started.
-    topics = Topics()
-    made = Released(
-        database=given.database,
-        broker=given.broker,
-        topics=topics,
-        traffic=SCALE.traffic(seeded()),
-        release=release,
-    )
+    made = Released.of(release, given, SCALE.traffic(seeded()))
     try:
         yield made
     finally:
