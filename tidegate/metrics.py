@@ -76,13 +76,13 @@ LABELS = Counter(
 )
 CONSUMER_LAG = Gauge(
     "tidegate_consumer_lag",
-    "Messages of a Kafka partition that are there and not yet read.",
+    "Messages of a Kafka partition that are there and not yet decided and stored.",
     ["topic", "partition"],
     registry=REGISTRY,
 )
 CONSUMER_LAG_SECONDS = Gauge(
     "tidegate_consumer_lag_seconds",
-    "Age of the next message of a partition that is fetched and not yet read; 0 when none waits.",
+    "Age of a partition's oldest message that was fetched and is not yet decided and stored, else 0.",
     ["topic", "partition"],
     registry=REGISTRY,
 )

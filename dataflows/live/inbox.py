@@ -18,7 +18,8 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from dataflows.live import decoding
 from dataflows.live.ending import ended
-from dataflows.live.lines import MOST_FETCHED, Line, waited
+from dataflows.live.landing import Landing
+from dataflows.live.lines import MOST_FETCHED, Line, first, waited
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.store import History
 from tidegate import metrics
@@ -34,7 +35,7 @@ _AT_ONCE = 4096  # messages read from the database at a time
 _PATIENCE = 0.25  # seconds to the next look where the database tells of nothing
 _CROWDED = 0.002  # the same where the flow does not take more just now
 _ROOM = 131_072  # messages of a kind that may be decoded and not have landed in the store
-_LAG_EVERY = 1.0  # seconds between two looks at the lag
+_LAG_EVERY = 2.0  # seconds between two looks at the lag, where the flow asks for none
 _MOST_LAG = 100_000  # messages that are counted for it
 
 
@@ -64,7 +65,7 @@ class InboxReader:
     """
 
     def __init__(self, url: str, history: History, slot: int) -> None:
-        self._history = history
+        self._landing = Landing(history)
         self._slot = slot
         self._closed = threading.Event()
         self._link = Link(url, "tidegate-inbox", self._closed, listen=inbox.LISTEN)
@@ -73,6 +74,7 @@ class InboxReader:
         self._noted: dict[inbox.Kind, int] = {}  # to be noted as read
         self._said: dict[inbox.Kind, int] = {}  # what was noted last
         self._reported = False
+        self._heard = False  # how much has landed, and has not shown it since
         self._looked = 0.0
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="tidegate-inbox", daemon=True)
@@ -96,10 +98,7 @@ class InboxReader:
         lines = [half.line for half in self._halves.values()]
         for half in self._halves.values():
             self._adopt(half)
-        if any(line.crowded for line in lines):
-            marks = self._history.marks()
-            for line in lines:
-                line.landed(marks.get(line.place, -1))
+        self._heard |= self._landing.hear(lines)
         found = [(line, read) for line in lines if (read := line.read(-1)) is not None]
         for (line, _), piece in zip(found, decoding.pieces([r for _, r in found]), strict=True):
             line.ready.append(piece)
@@ -177,17 +176,15 @@ class InboxReader:
             self._said = noted
 
     def _show_lag(self, conn: Conn) -> None:
-        if time.monotonic() - self._looked < _LAG_EVERY:
+        if not self._heard and time.monotonic() - self._looked < _LAG_EVERY:
             return
-        self._looked = time.monotonic()
+        self._heard, self._looked = False, time.monotonic()
         for kind, half in self._halves.items():
-            lag = inbox.count(conn, kind.value, half.line.handed, _MOST_LAG)
+            lag = inbox.count(conn, kind.value, half.line.undecided, _MOST_LAG)
             of = half.line.topic, str(PARTITION)
-            now = time.time()
+            oldest = half.line.oldest or first(half.fetched)
             metrics.CONSUMER_LAG.labels(*of).set(lag)
-            metrics.CONSUMER_LAG_SECONDS.labels(*of).set(
-                waited(half.line.fetched or half.fetched, now)
-            )
+            metrics.CONSUMER_LAG_SECONDS.labels(*of).set(waited(oldest, time.time()))
 
 
 def _message(topic: str, waiting: inbox.Waiting) -> Message:

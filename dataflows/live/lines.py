@@ -10,19 +10,35 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from dataflows.live import decoding
 from dataflows.live.pieces import Kind, Piece
+from dataflows.messages import Marks
 
 MOST_ROWS = 4096  # messages of one piece
 MOST_FETCHED = 16_384  # messages fetched and not handed on; beyond, the partition is paused
 
 
-def waited(fetched: Sequence[Message], now: float) -> float:
-    """For how many seconds (now: Unix time) the first of the messages has been there; 0 when there
-    is none."""
-    try:
-        kind, at = fetched[0].timestamp()
-    except IndexError:  # a check before could be overtaken by the thread that reads
+def waited(first: Message | None, now: float) -> float:
+    """For how many seconds (now: Unix time) the message has been there; 0 when there is none."""
+    if first is None:
         return 0.0
+    kind, at = first.timestamp()
     return 0.0 if kind == TIMESTAMP_NOT_AVAILABLE else max(0.0, now - at / 1000)
+
+
+def first(messages: Sequence[Message]) -> Message | None:
+    """The first of them, if there is one."""
+    try:
+        return messages[0]
+    except IndexError:  # a check before could be overtaken by the thread that reads
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Flying:
+    """Messages that were decoded at once and have not landed."""
+
+    first: Message
+    next_offset: int
+    count: int
 
 
 @dataclass
@@ -30,7 +46,8 @@ class Line:
     """A partition of one of the two topics that are read.
 
     next_offset: of the next message to decode; handed: of the next one to hand on; room: messages
-    that may be decoded and not have landed in the store, beyond which the line waits.
+    that may be decoded and not have landed, that is be decided and stored, beyond which the line
+    waits.
     """
 
     kind: Kind
@@ -44,11 +61,13 @@ class Line:
     told_end: bool = False  # what the last piece said of it
     ready: list[Piece] = field(default_factory=list)  # decoded and not handed on
     handed: int = field(init=False)
-    _flying: deque[tuple[int, int]] = field(default_factory=deque)  # next offset, messages
+    _flying: deque[_Flying] = field(default_factory=deque)
     _in_flight: int = 0
+    _told: int = field(init=False)  # the next offset of the last piece that was handed on
+    _landed: int = field(init=False)  # as last heard
 
     def __post_init__(self) -> None:
-        self.handed = self.next_offset
+        self.handed = self._told = self._landed = self.next_offset
 
     @property
     def place(self) -> tuple[str, int]:
@@ -64,6 +83,20 @@ class Line:
     def crowded(self) -> bool:
         """Whether it matters how much has landed."""
         return self._in_flight > self.room // 2
+
+    @property
+    def undecided(self) -> int:
+        """The offset from which on messages wait to land."""
+        # Where all that was told of has landed, what the broker left out has too.
+        return self.handed if self._landed >= self._told else self._landed
+
+    @property
+    def oldest(self) -> Message | None:
+        """The first that was fetched here and has not landed."""
+        try:
+            return self._flying[0].first
+        except IndexError:
+            return first(self.fetched)
 
     def arrived(self, message: Message) -> None:
         """A message was fetched."""
@@ -88,10 +121,13 @@ class Line:
         if not self.ready:
             self.handed = offset
 
-    def landed(self, offset: int) -> None:
-        """Everything below the offset is in the store."""
-        while self._flying and self._flying[0][0] <= offset:
-            self._in_flight -= self._flying.popleft()[1]
+    def hear(self, marks: Marks) -> None:
+        """Up to which offset everything is in the store, if that is known yet."""
+        if (offset := marks.get(self.place)) is None:
+            return
+        self._landed = offset
+        while self._flying and self._flying[0].next_offset <= offset:
+            self._in_flight -= self._flying.popleft().count
 
     def read(self, high: int) -> decoding.Read | None:
         """The next messages to decode, None when there are none; that the partition has come to
@@ -111,7 +147,7 @@ class Line:
         if not self.fetched and self.ended_at is not None:
             self.next_offset = max(self.next_offset, self.ended_at)
         self.told_end = not self.fetched and self._at_end(high)
-        self._flying.append((self.next_offset, count))
+        self._flying.append(_Flying(messages[0], self.next_offset, count))
         self._in_flight += count
         return decoding.Read(self.kind, *self.place, messages, self.next_offset, self.told_end)
 
@@ -119,7 +155,7 @@ class Line:
         """What is ready, which is handed on with that."""
         ready, self.ready = self.ready, []
         if ready:
-            self.handed = ready[-1].next_offset
+            self.handed = self._told = ready[-1].next_offset
         return ready
 
     def _at_end(self, high: int) -> bool:

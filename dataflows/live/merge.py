@@ -48,6 +48,15 @@ class _Place:
         self.at_end, self.heard = piece.at_end, time.monotonic()
         self.pieces.append((piece, keys))
 
+    @property
+    def next_offset(self) -> int | None:
+        """The offset of the next row's message, if there is one."""
+        if not self.pieces:
+            return None
+        origin = self.pieces[0][0].origin
+        assert origin is not None
+        return int(origin.offset[self.row])
+
     def head(self) -> int:
         """The key of the next row, ALWAYS when there is none."""
         for place, (_, keys) in enumerate(self.pieces):
@@ -206,9 +215,11 @@ class Merge:
                 (piece_of(piece), np.array(keys, np.int64))
                 for piece, keys in zip(value["pieces"], value["keys"], strict=True)
             )
-            self._places[value["topic"], value["partition"]] = _Place(
-                Kind(value["kind"]), pieces, value["row"], value["frontier"]
-            )
+            name = value["topic"], value["partition"]
+            place = _Place(Kind(value["kind"]), pieces, value["row"], value["frontier"])
+            self._places[name] = place
+            # So that it is known from the beginning what of them waits.
+            self._tell(name, place, place.next_offset)
 
     def forget_gone(self) -> None:
         """Lets go of partitions that no slot reported and that hold nothing: their topics are no
@@ -233,10 +244,11 @@ class Merge:
             piece, keys = place.pieces.popleft()
             place.row -= len(keys)
             mark = piece.next_offset
-        if place.pieces and place.row:
-            origin = place.pieces[0][0].origin
-            assert origin is not None
-            mark = int(origin.offset[place.row])
+        if place.row:
+            mark = place.next_offset
+        self._tell(name, place, mark)
+
+    def _tell(self, name: tuple[str, int], place: _Place, mark: int | None) -> None:
         if mark is not None and mark != place.mark:
             self._marks[name] = place.mark = mark
 

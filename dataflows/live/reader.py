@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from dataflows.live import decoding
 from dataflows.live.ending import ended
+from dataflows.live.landing import Landing
 from dataflows.live.lines import MOST_FETCHED, Line, waited
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.live.watch import Found, SlotState, TopicGone, Watch
@@ -30,7 +31,6 @@ _AT_ONCE = 4096  # messages taken from librdkafka at a time
 _PAUSE = 0.001  # seconds between two times
 STUCK_CODE = 72  # exit code of a worker whose client does not come back after an outage
 _ENDING = 1.0  # seconds that the last commit may take, which a change of machines waits for
-_LAG_EVERY = 1.0  # seconds between two looks at the lag
 _ROOM = 131_072  # messages of one kind that a process may have under way, shared by its partitions
 _LEAST_ROOM = 4096  # of one partition
 
@@ -42,7 +42,7 @@ class Reader:
 
     def __init__(self, kafka: Kafka, history: History) -> None:
         topics = {Kind.PAYMENTS: kafka.topics.transactions, Kind.LABELS: kafka.topics.labels}
-        self._history = history
+        self._landing = Landing(history)
         self._consumer = Consumer(
             config.consumer(
                 kafka,
@@ -71,7 +71,6 @@ class Reader:
         self._reports: dict[int, Report] = {}
         self._turn = 0
         self._polled = 0.0
-        self._looked = 0.0
 
     def open(self, slot: int, offsets: Offsets | None) -> None:
         """A slot begins, with the offsets of its snapshot."""
@@ -150,13 +149,9 @@ class Reader:
         if self._by_place:
             for message in self._consumer.consume(_AT_ONCE, timeout=0):
                 self._arrived(message)
-        if any(line.crowded for line in self._by_place.values()):
-            marks = self._history.marks()
-            for place, line in self._by_place.items():
-                line.landed(marks.get(place, -1))
+        fresh = self._landing.hear(self._by_place.values())
         self._decode()
-        if now - self._looked >= _LAG_EVERY:
-            self._looked = now
+        if fresh:
             self._show_lag()
 
     def _decode(self) -> None:
@@ -242,10 +237,9 @@ class Reader:
     def _show_lag(self) -> None:
         for line in self._by_place.values():
             if (high := self._high(line)) >= 0:
-                lag = max(0, high - line.handed)
                 of = line.topic, str(line.partition)
-                metrics.CONSUMER_LAG.labels(*of).set(lag)
-                metrics.CONSUMER_LAG_SECONDS.labels(*of).set(waited(line.fetched, time.time()))
+                metrics.CONSUMER_LAG.labels(*of).set(max(0, high - line.undecided))
+                metrics.CONSUMER_LAG_SECONDS.labels(*of).set(waited(line.oldest, time.time()))
 
 
 def reading(kafka: Kafka, history: History) -> AbstractContextManager[Reader]:

@@ -76,6 +76,7 @@ def test_pods_come_with_their_load_and_go_without_it_and_no_decision_is_lost_dou
         place.sender.send(messages[FIRST:])
         backlog = becomes(place, MOST)
         place.wait_all(600)
+        assert number(release, "member") == MOST  # nobody goes before all is decided
         becomes(place, 1)
     place.finish(record_property, "pods: come and go with CPU, and with the backlog", 4)
     record_property(

@@ -107,6 +107,28 @@ def test_what_is_put_while_it_waits_is_decided_at_once(database: str, tmp_path: 
         cluster.kill_everything()
 
 
+def test_what_is_read_is_behind_until_it_is_decided_and_stored(
+    database: str, tmp_path: Path
+) -> None:
+    behind = f'tidegate_consumer_lag{{partition="0",topic="{inbox.topic("payments")}"}}'
+    cluster = Cluster(database, None, Topics(), tmp_path)
+    cluster.start(1)
+    try:
+        cluster.wait_ready()
+        put(database, fresh(0, 30))
+        wait_for(cluster, database, 30)
+        cluster.wait_metric(behind, 0)
+        with connection.connect(database, application_name="tidegate-test") as conn:
+            conn.execute("LOCK TABLE score IN EXCLUSIVE MODE")  # it is read, and nothing stored
+            put(database, fresh(30, 20))
+            cluster.wait_metric(behind, 20)
+        wait_for(cluster, database, 50)
+        cluster.wait_metric(behind, 0)
+        cluster.stop()
+    finally:
+        cluster.kill_everything()
+
+
 def test_a_run_from_kafka_reads_the_inbox_too(
     broker: Broker, topics: Topics, database: str, tmp_path: Path
 ) -> None:

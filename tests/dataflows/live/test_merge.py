@@ -108,6 +108,9 @@ def test_marks_tell_how_far_everything_is_taken() -> None:
     assert merge.take_marks() == {}
     assert merge.take(Kind.PAYMENTS, merge.bounds(), ALWAYS, 2) is not None
     assert merge.take_marks() == {(PAYMENTS, 0): 12}
+    resumed = Merge(1)
+    resumed.load(merge.dump())
+    assert resumed.take_marks() == {(PAYMENTS, 0): 12}
     assert everything(merge) == ["p0-12"]
     assert merge.take_marks() == {(PAYMENTS, 0): 13}
     merge.add(piece([], first=13))

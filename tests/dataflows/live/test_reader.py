@@ -23,6 +23,7 @@ from dataflows.memory import MemoryStore
 from dataflows.messages import Outcome
 from tests.kafka.broker import Broker
 from tests.kafka.fixtures import kafka_settings
+from tests.waiting import wait_until
 from tidegate import metrics
 from tidegate.schema import DAY, SECOND, Batch, to_datetime
 from tidegate.settings import Kafka, Topics
@@ -318,6 +319,33 @@ def test_no_more_is_handed_on_than_has_room_until_it_has_landed(kafka: Kafka) ->
             landed.write("all", [Outcome(0, marks={(topic, 0): have})])
             found += pieces(reader, until=1, quiet=0.2)
         assert ids(found) == names
+
+
+def test_lag_is_what_is_not_decided_and_stored_however_far_it_was_read(kafka: Kafka) -> None:
+    topic = kafka.topics.transactions
+    sent = int(time.time() - 600)
+    send(kafka, topic, 0, *(payment(f"a{n}") for n in range(100)), timestamp=sent * 1000)
+    landed = store()
+    with reading_into(kafka, landed) as reader:
+        assert len(ids(pieces(reader, until=100))) == 100
+        shows(reader, topic, lag=100, seconds=600)
+        landed.write("all", [Outcome(0, marks={(topic, 0): 40})])
+        shows(reader, topic, lag=60, seconds=600)
+        landed.write("all", [Outcome(0, marks={(topic, 0): 100})])
+        shows(reader, topic, lag=0, seconds=0)
+
+
+def shows(reader: Reader, topic: str, lag: int, seconds: int) -> None:
+    """Waits until the metrics tell this of partition 0."""
+    names = "tidegate_consumer_lag", "tidegate_consumer_lag_seconds"
+    of = {"topic": topic, "partition": "0"}
+
+    def shown() -> bool:
+        pieces(reader, quiet=0.01)
+        behind, waits = (metrics.REGISTRY.get_sample_value(name, of) for name in names)
+        return behind == lag and waits is not None and seconds <= waits < seconds + PATIENCE
+
+    wait_until(shown, PATIENCE)
 
 
 def test_group_offsets_are_there_for_lag_tools(broker: Broker, kafka: Kafka) -> None:
