@@ -82,7 +82,7 @@ CONSUMER_LAG = Gauge(
 )
 CONSUMER_LAG_SECONDS = Gauge(
     "tidegate_consumer_lag_seconds",
-    "Age of a partition's oldest message that was fetched and is not yet decided and stored, else 0.",
+    "Age of a partition's oldest message that was fetched and not yet decided and stored, else 0.",
     ["topic", "partition"],
     registry=REGISTRY,
 )
