@@ -32,7 +32,7 @@ test: setup setup-tests ## run the tests
 faults: setup setup-tests ## kill and stop everything under load, often; prints a table; takes half an hour
 	$(BIN)/python -m tests.faults $(ARGS)
 
-cluster: setup setup-tests ## run the chart in a Kubernetes of one node, as root; the first time takes ten minutes
+cluster: setup setup-tests ## run the chart in a Kubernetes of one node, as root; the first time takes twenty minutes
 	@sh tests/cluster/setup.sh
 	$(BIN)/python -m tests.faults tests/cluster $(ARGS)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests in a Kubernetes need, as root on Debian: programs by apt, the rest built from
-# its sources with Go; the first time takes ten minutes. Then the image, by the Dockerfile.
+# its sources with Go; the first time takes twenty minutes. Then the image, by the Dockerfile.
 set -eu
 cd "$(dirname "$0")"
 . ../debian.sh
