@@ -31,6 +31,15 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+# As a shell starts what is not in the background, whoever started these tests: Ctrl-C is heard.
+IN_FRONT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tidegate.cli import main
+main()
+"""
+
+
 # Ctrl-C is told as shells do.
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_and_its_embedded_database(
@@ -39,14 +48,7 @@ def test_a_signal_ends_it_and_its_embedded_database(
     port = free_port()
     with (tmp_path / "said").open("wb") as said:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "from tidegate.cli import main; main()",
-                "api",
-                "--port",
-                f"{port}",
-            ],
+            [sys.executable, "-c", IN_FRONT, "api", "--port", f"{port}"],
             env=os.environ | {"TIDEGATE_DATA_DIR": str(tmp_path)},
             cwd=ROOT,
             stdout=said,
