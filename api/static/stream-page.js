@@ -66,7 +66,7 @@ function showTotals({ decisions, labels, transactions }, lag) {
   total("labels", labels.total);
   write("labels-note", `${format.shortCount(labels.frauds)} fraud`);
   write("lag", lag === null ? "unknown" : format.shortCount(lag));
-  write("lag-note", lag === null ? "this process reads no Kafka" : "messages not yet read");
+  write("lag-note", lag === null ? "this process reads no Kafka" : "messages not yet decided");
 }
 
 // The last bucket is not over: the rate is that of the ones before.
