@@ -25,6 +25,7 @@ SAID_ELSEWHERE = {
     "axe-playwright-python": "MIT",
     "bytewax": "Apache-2.0",
     "kubernetes-validate": "Apache-2.0",
+    "protobuf": "BSD-3-Clause",
 }
 
 
