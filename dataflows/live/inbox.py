@@ -18,11 +18,10 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from dataflows.live import decoding
 from dataflows.live.ending import ended
-from dataflows.live.landing import Landing
-from dataflows.live.lines import MOST_FETCHED, Line, first, waited
+from dataflows.live.landing import Landing, show
+from dataflows.live.lines import MOST_FETCHED, Line, first
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.store import History
-from tidegate import metrics
 from tidegate.link import Link
 from tidegate.store import inbox
 from tidegate.store.connection import Conn
@@ -82,8 +81,8 @@ class InboxReader:
     def open(self, offsets: Mapping[str, Mapping[int, int]] | None) -> None:
         """Begins where the snapshot of slot 0 left it, at the beginning where it knows nothing."""
         for kind, topic in TOPICS.items():
-            first = 0 if offsets is None else offsets.get(topic, {}).get(PARTITION, 0)
-            self._halves[kind] = _Half(Line(kind, topic, PARTITION, first, _ROOM), first)
+            begin = 0 if offsets is None else offsets.get(topic, {}).get(PARTITION, 0)
+            self._halves[kind] = _Half(Line(kind, topic, PARTITION, begin, _ROOM), begin)
         self._thread.start()
 
     def take(self) -> list[Piece | Report]:
@@ -181,10 +180,7 @@ class InboxReader:
         self._heard, self._looked = False, time.monotonic()
         for kind, half in self._halves.items():
             lag = inbox.count(conn, kind.value, half.line.undecided, _MOST_LAG)
-            of = half.line.topic, str(PARTITION)
-            oldest = half.line.oldest or first(half.fetched)
-            metrics.CONSUMER_LAG.labels(*of).set(lag)
-            metrics.CONSUMER_LAG_SECONDS.labels(*of).set(waited(oldest, time.time()))
+            show(half.line, lag, half.line.oldest or first(half.fetched))
 
 
 def _message(topic: str, waiting: inbox.Waiting) -> Message:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from dataflows.live.lines import Line
+from confluent_kafka import Message
+
+from dataflows.live.lines import Line, waited
 from dataflows.store import History
+from tidegate import metrics
 
 _EVERY = 1.0  # seconds between two questions where nobody is held up
 _ANSWERED = 0.05  # seconds after which the database has told, if it can be told at all
@@ -34,3 +37,10 @@ class Landing:
             self._asked, self._due = now, True
             self._history.marks()  # which asks, and tells of an older answer
         return fresh
+
+
+def show(line: Line, lag: int, oldest: Message | None) -> None:
+    """Tells of it in the metrics: so many messages wait to land, this one for the longest."""
+    of = line.topic, str(line.partition)
+    metrics.CONSUMER_LAG.labels(*of).set(lag)
+    metrics.CONSUMER_LAG_SECONDS.labels(*of).set(waited(oldest, time.time()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
@@ -16,6 +17,9 @@ MOST_ROWS = 4096  # messages of one piece
 MOST_FETCHED = 16_384  # messages fetched and not handed on; beyond, the partition is paused
 
 
+T = TypeVar("T")
+
+
 def waited(first: Message | None, now: float) -> float:
     """For how many seconds (now: Unix time) the message has been there; 0 when there is none."""
     if first is None:
@@ -24,10 +28,10 @@ def waited(first: Message | None, now: float) -> float:
     return 0.0 if kind == TIMESTAMP_NOT_AVAILABLE else max(0.0, now - at / 1000)
 
 
-def first(messages: Sequence[Message]) -> Message | None:
+def first(waiting: Sequence[T]) -> T | None:
     """The first of them, if there is one."""
     try:
-        return messages[0]
+        return waiting[0]
     except IndexError:  # a check before could be overtaken by the thread that reads
         return None
 
@@ -93,10 +97,8 @@ class Line:
     @property
     def oldest(self) -> Message | None:
         """The first that was fetched here and has not landed."""
-        try:
-            return self._flying[0].first
-        except IndexError:
-            return first(self.fetched)
+        flying = first(self._flying)
+        return first(self.fetched) if flying is None else flying.first
 
     def arrived(self, message: Message) -> None:
         """A message was fetched."""

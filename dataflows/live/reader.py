@@ -15,12 +15,11 @@ from confluent_kafka.admin import AdminClient
 
 from dataflows.live import decoding
 from dataflows.live.ending import ended
-from dataflows.live.landing import Landing
-from dataflows.live.lines import MOST_FETCHED, Line, waited
+from dataflows.live.landing import Landing, show
+from dataflows.live.lines import MOST_FETCHED, Line
 from dataflows.live.pieces import Kind, Piece, Report
 from dataflows.live.watch import Found, SlotState, TopicGone, Watch
 from dataflows.store import History
-from tidegate import metrics
 from tidegate.kafka import config
 from tidegate.kafka.heard import LIBRDKAFKA
 from tidegate.settings import Kafka
@@ -149,10 +148,9 @@ class Reader:
         if self._by_place:
             for message in self._consumer.consume(_AT_ONCE, timeout=0):
                 self._arrived(message)
-        fresh = self._landing.hear(self._by_place.values())
-        self._decode()
-        if fresh:
+        if self._landing.hear(self._by_place.values()):
             self._show_lag()
+        self._decode()
 
     def _decode(self) -> None:
         """Decodes what was fetched, of many partitions at once but not too much at a time."""
@@ -237,9 +235,7 @@ class Reader:
     def _show_lag(self) -> None:
         for line in self._by_place.values():
             if (high := self._high(line)) >= 0:
-                of = line.topic, str(line.partition)
-                metrics.CONSUMER_LAG.labels(*of).set(max(0, high - line.undecided))
-                metrics.CONSUMER_LAG_SECONDS.labels(*of).set(waited(line.oldest, time.time()))
+                show(line, max(0, high - line.undecided), line.oldest)
 
 
 def reading(kafka: Kafka, history: History) -> AbstractContextManager[Reader]:

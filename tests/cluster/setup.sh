@@ -32,7 +32,8 @@ for module in kubernetes policies metrics keda; do
     (cd $module && go build -trimpath -ldflags "-s -w -X $said.gitVersion=$version" -o ../bin/ tool)
     touch bin/.$module
 done
-if [ ! -d bin/crds ]; then
+if [ ! -d bin/crds ] || [ bin/.keda -nt bin/crds ]; then
+    rm -rf bin/crds
     mkdir bin/crds
     cp "$(cd keda && go list -m -f '{{.Dir}}' github.com/kedacore/keda/v2)"/config/crd/bases/*.yaml bin/crds/
 fi

@@ -68,12 +68,8 @@ def connect(url: str, *, application_name: str, autocommit: bool = False) -> Con
     Raises `psycopg.OperationalError` when the server cannot be reached (after 10 seconds, or the
     URL's own connect_timeout).
     """
-    return psycopg.connect(url, autocommit=autocommit, **_parameters(url, application_name))
-
-
-def conninfo(url: str, *, application_name: str) -> str:
-    """What libpq is told of such a connection, for who opens it without us."""
-    return make_conninfo(url, **_parameters(url, application_name))
+    told = conninfo(url, application_name=application_name)
+    return psycopg.connect(told, autocommit=autocommit)
 
 
 def pool(
@@ -90,8 +86,7 @@ def pool(
     error.
     """
     return ConnectionPool(
-        url,
-        kwargs=_parameters(url, application_name),
+        conninfo(url, application_name=application_name),
         min_size=min_size,
         max_size=max_size,
         timeout=timeout,
@@ -122,14 +117,16 @@ _LOST = {
 }
 
 
-def _parameters(url: str, application_name: str) -> dict[str, Any]:
+def conninfo(url: str, *, application_name: str) -> str:
+    """What libpq is told of such a connection; also for who opens it without us."""
     given = conninfo_to_dict(url)
     # The server has the same settings, each with a name that begins with tcp_.
     server = (f"-c tcp_{name.removeprefix('tcp_')}={value}" for name, value in _LOST.items())
     options = f"{' '.join(server)} {given.get('options') or ''} -c TimeZone=UTC"
     ours = {"connect_timeout": 10, **_LOST}
-    return {
-        "application_name": application_name,
-        "options": options,
+    return make_conninfo(
+        url,
+        application_name=application_name,
+        options=options,
         **{name: given.get(name) or value for name, value in ours.items()},
-    }
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Message
 
 from dataflows.live import decoding
-from dataflows.live.lines import Line, waited
+from dataflows.live.lines import Line, first, waited
 from dataflows.live.pieces import Kind
 
 PLACE = "transactions", 0
@@ -20,17 +22,19 @@ def message(kind: int, at: int, offset: int = 7) -> Message:
 
 
 @pytest.mark.parametrize(
-    ("first", "seconds"),
+    ("fetched", "seconds"),
     [
-        (None, 0),
-        (message(TIMESTAMP_CREATE_TIME, 90_000), 10),
-        (message(TIMESTAMP_CREATE_TIME, 101_000), 0),  # by a clock that is ahead of ours
-        (message(TIMESTAMP_NOT_AVAILABLE, 0), 0),
+        ([], 0),
+        ([message(TIMESTAMP_CREATE_TIME, 90_000), message(TIMESTAMP_CREATE_TIME, 95_000)], 10),
+        ([message(TIMESTAMP_CREATE_TIME, 101_000)], 0),  # by a clock that is ahead of ours
+        ([message(TIMESTAMP_NOT_AVAILABLE, 0)], 0),
     ],
-    ids=["none", "one", "ahead", "no time"],
+    ids=["none", "two", "ahead", "no time"],
 )
-def test_a_message_waits_since_it_was_sent(first: Message | None, seconds: float) -> None:
-    assert waited(first, now=100.0) == seconds
+def test_what_was_fetched_waits_since_its_first_message(
+    fetched: list[Message], seconds: float
+) -> None:
+    assert waited(first(deque(fetched)), now=100.0) == seconds
 
 
 def handed_on(line: Line, *offsets: int) -> None:
