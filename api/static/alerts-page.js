@@ -76,11 +76,10 @@ function open() {
   if (alert !== null) location.assign(`/alerts/${alert.alert_id}`);
 }
 
-function changed(alert, ours) {
-  const before = queue.chosen();
+function changed(alert, before) {
   queue.touch(alert);
-  const closed = before?.alert_id === alert.alert_id && before.status !== "closed" && alert.status === "closed";
-  if (ours && closed) queue.move(1).catch(failed);
+  const closed = before !== null && before.status !== "closed" && alert.status === "closed";
+  if (closed && queue.chosen()?.alert_id === alert.alert_id) queue.move(1).catch(failed);
 }
 
 const actions = {

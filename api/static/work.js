@@ -15,8 +15,8 @@ const MOST_WAITING = 8; // changes that wait for the one before; more keys than 
 let waiting = 0;
 let last = Promise.resolve(null); // the alert as our newest change left it, null where it made none
 
-// `chosen` gives the alert that is worked on, or null; `changed` gets it as it is afterwards, and
-// whether that is our doing.
+// `chosen` gives the alert that is worked on, or null; `changed` gets it as it is afterwards and as it
+// was before our change, null where that is not our doing. The news of it may have come before.
 export function actions(chosen, changed) {
   // One after the other: who types fast means the alert as the key before left it.
   const doing = (alert, changes, done) => doingSo(alert, () => [changes, done]);
@@ -62,7 +62,7 @@ export function actions(chosen, changed) {
 async function change(alert, changes, done, changed) {
   try {
     const now = await send("PATCH", `/v1/alerts/${alert.alert_id}`, changes, { "If-Match": `"${alert.version}"` });
-    changed(now, true);
+    changed(now, alert);
     if (now.version === alert.version) tell("It was like that already.");
     else tell(`${done}: ${named(now)}.`, "Undo", () => change(now, before(alert), "Taken back", changed));
     return now;
@@ -85,7 +85,7 @@ function before(alert) {
 // Somebody else was quicker: shows what they changed; whether ours is made all the same is asked.
 async function clash(seen, changes, done, changed) {
   const now = await get(`/v1/alerts/${seen.alert_id}`);
-  changed(now, false);
+  changed(now, null);
   const theirs = FIELDS.filter((field) => seen[field] !== now[field])
     .map((field) => `${NAMES[field]} ${shown(field, seen[field])} → ${shown(field, now[field])}`);
   const text = theirs.length > 0 ? theirs.join(", ") : "it was changed and changed back";

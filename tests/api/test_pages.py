@@ -131,6 +131,25 @@ def test_an_alert_is_worked_on_by_keyboard_alone(page, address, conn):
     assert page.errors == []
 
 
+def test_the_next_alert_is_chosen_though_the_news_come_before_the_answer(page, address, conn):
+    for n in range(2):
+        put_new_alert(conn, n, card_token=f"card-{n}")
+    page.goto(address)
+    rows = page.locator("#rows tr")
+    expect(rows).to_have_count(2)
+    page.keyboard.press("j")
+
+    def answer_late(route):
+        response = route.fetch()
+        expect(rows.first).to_have_attribute("data-status", "closed")
+        route.fulfill(response=response)
+
+    page.route("**/v1/alerts/*", answer_late)
+    page.keyboard.press("f")
+    expect(page.locator("#told")).to_contain_text("Closed as fraud")
+    expect(page.locator("#rows tr[aria-current]")).to_contain_text("card-0")
+
+
 def test_what_was_done_is_undone(page, address, conn):
     alert_id = put_new_alert(conn, 1, assignee="bob")
     page.goto(address)
