@@ -43,9 +43,10 @@ def postgres() -> Iterator[str]:
         return
     # Not pytest's own temporary directory: it is closed to the OS user that the server runs as
     # when the tests run as root.
-    directory = Path(tempfile.mkdtemp(prefix="tidegate-test-"))
+    directory = Path(tempfile.mkdtemp(prefix="tidegate-test-", dir=databases.in_memory()))
     try:
         with embedded.start(directory) as server:
+            databases.hurry(server.url)
             yield server.url
     finally:
         shutil.rmtree(directory)

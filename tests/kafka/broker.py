@@ -36,7 +36,7 @@ STOP_SECONDS = 30.0
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"  # any 16 bytes in base64
 
 # Fast to start and small; a run of the tests is too short for the second compiler to pay.
-JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 BROKER_HEAP = ("-Xms128m", "-Xmx384m")
 TOOL_HEAP = ("-Xmx128m",)
 
@@ -216,7 +216,9 @@ class Broker:
 
     def _options(self) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}"
-        return [logging, "-cp", f"{JARS}/*"]
+        # A killed broker leaves the libraries that it unpacked: they are removed with its data.
+        temporary = f"-Djava.io.tmpdir={self.directory}"
+        return [logging, temporary, "-cp", f"{JARS}/*"]
 
     def _run(self, main: str, *arguments: str, seconds: float) -> str:
         done = subprocess.run(

@@ -7,6 +7,7 @@ It is started with `chroot`, hence as root, and runs as that folder's own user `
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
+
+from tests.databases import ROOM, in_memory
 
 ROOT = Path(__file__).parent / "trixie"
 NEEDS = "TimescaleDB's server for tests needs root, and tests/setup.sh with debootstrap"
@@ -36,9 +39,21 @@ _SETTINGS = {
     "max_locks_per_transaction": "256",
     "dynamic_shared_memory_type": "mmap",
     "fsync": "off",
+    "max_wal_size": "256MB",
     "listen_addresses": "",
     "timezone": "UTC",
 }
+
+# The data lie in memory, in a mount namespace of the server's own: nothing of it is left behind.
+_MOUNT = 'mount -t tmpfs -o mode=700,uid={},gid={},size={} tidegate "$0/data"\n'
+_START = """
+set -e
+{mount}{chroot}/initdb --pgdata "$1/data" --username=postgres --auth=trust --no-sync \\
+    --encoding=UTF8 --locale=C.UTF-8
+inside=$1
+shift
+exec {chroot}/postgres -D "$inside/data" -k "$inside" "$@"
+"""
 
 
 def installed() -> bool:
@@ -62,28 +77,25 @@ def server(tls: Tls | None = None) -> Iterator[str]:
     """URL of a server of this process's own, gone with all its data at the end: by its socket."""
     data = Path(tempfile.mkdtemp(prefix="tidegate-test-", dir=ROOT / "tmp"))
     inside = Path("/") / data.relative_to(ROOT)
-    shutil.chown(data, *_owner())
+    (data / "data").mkdir()
+    for path in (data, data / "data"):
+        shutil.chown(path, *_owner())
     # A socket's path may be 107 bytes long, and that of the folder may be longer.
     near = Path(tempfile.mkdtemp(prefix="tidegate-test-"))
     (near / "s").symlink_to(data)
     try:
-        made = ["--pgdata", f"{inside}/data", "--username=postgres", "--auth=trust", "--no-sync"]
-        _run("initdb", *made, "--encoding=UTF8", "--locale=C.UTF-8")
         settings = _SETTINGS | ({} if tls is None else _secured(tls, data, inside))
         given = [f"--{name}={value}" for name, value in settings.items()]
         with (data / "log").open("w") as log:
-            running = subprocess.Popen(
-                _command("postgres", "-D", f"{inside}/data", "-k", str(inside), *given),
-                stdout=log,
-                stderr=log,
-            )
+            command = [*_start(), str(data), str(inside), *given]
+            running = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             url = f"postgresql://postgres@/postgres?host={quote(str(near / 's'), safe='')}"
             url += "" if tls is None else f"&port={tls.port}"
             _wait(url, running, data / "log")
             yield url
         finally:
-            running.send_signal(signal.SIGINT)  # chroot became the server; it ends all sessions
+            running.send_signal(signal.SIGINT)  # the shell became the server; it ends all sessions
             running.wait(_STOP_SECONDS)
     finally:
         shutil.rmtree(near)
@@ -111,17 +123,21 @@ def _secured(tls: Tls, data: Path, inside: Path) -> dict[str, str]:
     }
 
 
-def _command(program: str, *arguments: str) -> list[str]:
-    user = ["chroot", "--userspec=postgres:postgres", str(ROOT)]
-    return [*user, f"{_PROGRAMS}/{program}", *arguments]
+def _start() -> list[str]:
+    """A command that becomes the server; wants its folder, the name of that inside, settings."""
+    chroot = f"chroot --userspec=postgres:postgres {shlex.quote(str(ROOT))} {_PROGRAMS}"
+    if in_memory() is None or not _may_mount():
+        return ["sh", "-c", _START.format(mount="", chroot=chroot)]
+    mount = _MOUNT.format(*_owner(), ROOM)
+    return ["unshare", "--mount", "sh", "-c", _START.format(mount=mount, chroot=chroot)]
 
 
-def _run(program: str, *arguments: str) -> None:
-    done = subprocess.run(
-        _command(program, *arguments), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{program} of {ROOT} failed: {done.stderr}")
+def _may_mount() -> bool:
+    try:
+        done = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
 
 
 def _owner() -> tuple[int, int]:
