@@ -61,7 +61,7 @@ keys.listen({
   a: actions.assign, i: actions.investigating, f: actions.fraud, g: actions.genuine, u: actions.unclear,
   s: actions.snooze, "?": actions.help, c: () => byId("comment-text").focus(), Escape: () => byId("back").click(),
 });
-run(ask, () => (events.isLive() ? LIVE : USUALLY));
+const askNow = run(ask, () => (events.isLive() ? LIVE : USUALLY));
 events.listen((news) => {
   if (news.alert_id === id) changed(news);
-}, () => {});
+}, askNow);

@@ -15,6 +15,7 @@ const LIVE = 5_000; // the same while news come by themselves
 const GATHER = 800; // milliseconds that news are gathered for before the list is asked for
 
 let gathering = 0;
+let askNow = () => {}; // before the first reading, what is wanted of it is noted alone
 
 async function ask() {
   const [stats] = await Promise.all([get("/v1/stats"), queue.refresh()]);
@@ -97,6 +98,10 @@ keys.listen({
   n: queue.showNews, "?": actions.help, Escape: queue.leave,
 });
 queue.listen(open);
+byId("pause").addEventListener("click", () => {
+  queue.pause();
+  askNow();
+});
 await recognised; // or a list of mine would not know whose
 // The filters of the address first, or the first list asked for would be the whole one.
 filters.listen(() => {
@@ -105,11 +110,7 @@ filters.listen(() => {
 });
 byId("older").addEventListener("click", () => queue.older().then(() => showState(showPause()), failed));
 byId("held").addEventListener("click", queue.showNews);
-byId("pause").addEventListener("click", () => {
-  queue.pause();
-  askNow();
-});
-const askNow = run(ask, () => (events.isLive() ? LIVE : USUALLY));
+askNow = run(ask, () => (events.isLive() ? LIVE : USUALLY));
 events.listen((alert) => {
   queue.update(alert);
   if (gathering !== 0) return;
@@ -117,4 +118,4 @@ events.listen((alert) => {
     gathering = 0;
     askNow();
   }, GATHER);
-}, askNow);
+}, () => askNow());

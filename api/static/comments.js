@@ -9,8 +9,11 @@ import { tell } from "./told.js";
 const PAGE = 200;
 const MOST = 1_000; // comments
 let trail = offers("audit");
+let asking = 0; // counts readings: an answer that a later one overtook is dropped
 
 export async function refresh(id) {
+  asking += 1;
+  const now = asking;
   const found = [];
   let after = null;
   do {
@@ -18,6 +21,7 @@ export async function refresh(id) {
     found.push(...page.data);
     after = page.next;
   } while (after !== null && found.length < MOST);
+  if (now !== asking) return;
   fill("comments", found.map((one) => [one.at, one.author, one.text]));
   if (found.length === 0) byId("comments").replaceChildren(make("li", { class: "quiet" }, "Nobody said anything yet."));
   if (trail) await refreshTrail(id);
@@ -50,22 +54,24 @@ function fill(id, rows) {
 }
 
 export function listen(id) {
+  const field = byId("comment-text");
   byId("comment").addEventListener("submit", async (event) => {
     event.preventDefault();
-    const text = byId("comment-text").value.trim();
+    const text = field.value.trim();
     if (text === "") return;
+    field.value = ""; // what is typed meanwhile is the next one, and a second Enter sends nothing
     try {
       await send("POST", `/v1/alerts/${encodeURIComponent(id)}/comments`, { text });
-      byId("comment-text").value = "";
       write("said", "Comment stored");
       await refresh(id);
     } catch (error) {
+      if (field.value === "") field.value = text;
       tell(`Not stored: ${error.message}`);
     }
   });
   // Ctrl and Enter sends what was written, as everywhere.
-  byId("comment-text").addEventListener("keydown", (event) => {
+  field.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("comment").requestSubmit();
-    if (event.key === "Escape") byId("comment-text").blur();
+    if (event.key === "Escape") field.blur();
   });
 }

@@ -28,7 +28,7 @@ export async function refresh() {
   if (older || byId("dead-rows").contains(document.activeElement)) return;
   const now = generation;
   const page = await get("/v1/dead-letters", { ...asked(), limit: PAGE });
-  if (now !== generation) return;
+  if (now !== generation || older) return;
   const text = JSON.stringify(page.data);
   if (byId("dead-rows").dataset.shown !== text) {
     byId("dead-rows").dataset.shown = text;
@@ -90,14 +90,19 @@ export function listen(changed) {
     changed();
   });
   byId("dead-more").addEventListener("click", async () => {
+    const now = generation;
+    byId("dead-more").disabled = true;
     try {
       const page = await get("/v1/dead-letters", { ...asked(), limit: PAGE, after: next });
+      if (now !== generation) return;
       older = true;
       byId("dead-rows").append(...page.data.map(row));
       next = page.next;
       show("dead-more", next !== null && byId("dead-rows").childElementCount < MOST);
     } catch (error) {
       tell(`Not read: ${error.message}`);
+    } finally {
+      byId("dead-more").disabled = false;
     }
   });
 }

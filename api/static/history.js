@@ -30,12 +30,14 @@ export async function loadCard(alert) {
 
 export async function loadTerminal(alert) {
   const chart = bars(byId("terminal-plot"), { label: "Payments at the terminal." });
+  const chosen = () => byId("terminal-step").querySelector(":checked").value;
   const load = async () => {
-    const step = byId("terminal-step").querySelector(":checked").value;
+    const step = chosen();
     const length = step === "day" ? DAY : DAY / 24;
     const until = (Math.floor(Date.parse(alert.event_time) / length) + (step === "day" ? 8 : 25)) * length;
     const since = until - SPANS[step];
     const found = await get("/v1/traffic/terminals", { terminal_id: alert.terminal_id, step, since: text(since), until: text(until) });
+    if (step !== chosen()) return; // another one was chosen meanwhile
     const count = Math.round((until - since) / length);
     const approved = new Array(count).fill(0);
     const others = new Array(count).fill(0);

@@ -34,14 +34,15 @@ async function ask() {
 }
 
 async function showCurves(models) {
-  const newest = JSON.stringify([chosen, models.map((model) => [model.latest?.version, Object.values(model.metrics).map((point) => point.at)])]);
+  const name = chosen; // another may be chosen while this one is read
+  const newest = JSON.stringify([name, models.map((model) => [model.latest?.version, Object.values(model.metrics).map((point) => point.at)])]);
   if (newest === drawn) return;
   const tried = models.filter((model) => TRIED.precision in model.metrics);
-  const names = [...new Set([chosen, ...tried.map((model) => model.name)])];
-  const records = await Promise.all(names.map((name) => get(`/v1/models/${encodeURIComponent(name)}`, { limit: 8, points: 400 })));
+  const names = [...new Set([name, ...tried.map((model) => model.name)])];
+  const records = await Promise.all(names.map((one) => get(`/v1/models/${encodeURIComponent(one)}`, { limit: 8, points: 400 })));
   const series = new Map(records.map((record) => [record.name, record.metrics]));
-  curves.show(series.get(chosen), new Map(tried.map((model) => [model.name, series.get(model.name)])));
-  versions.begin(chosen, records[0].versions);
+  curves.show(series.get(name), new Map(tried.map((model) => [model.name, series.get(model.name)])));
+  versions.begin(name, records[0].versions);
   drawn = newest;
 }
 

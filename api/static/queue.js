@@ -29,7 +29,7 @@ let saidAt = 0;
 let generation = 0; // counts filter changes: an answer to older filters is dropped
 
 export const isStill = () => paused || reading;
-export const isEmpty = () => rows.size === 0;
+export const isEmpty = () => loaded && rows.size === 0;
 export const chosen = () => alerts.get(cursor) ?? null;
 
 // A list that stands still is read once all the same: whoever pauses it wants to see it.

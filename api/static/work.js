@@ -12,25 +12,18 @@ const NAMES = { status: "status", outcome: "outcome", assignee: "assigned to", s
 
 const MOST_WAITING = 8; // changes that wait for the one before; more keys than that are not meant
 
+const ours = new Map(); // by alert id: the alert as our newest change left it, and what undoes that
 let waiting = 0;
-let last = Promise.resolve(null); // the alert as our newest change left it, null where it made none
+let last = Promise.resolve();
 
 // `chosen` gives the alert that is worked on, or null; `changed` gets it as it is afterwards and as it
 // was before our change, null where that is not our doing. The news of it may have come before.
 export function actions(chosen, changed) {
-  // One after the other: who types fast means the alert as the key before left it.
   const doing = (alert, changes, done) => doingSo(alert, () => [changes, done]);
-  const doingSo = (alert, plan) => {
-    if (waiting >= MOST_WAITING) return last;
-    waiting += 1;
-    last = last.then((ours) => {
-      const seen = ours?.alert_id === alert.alert_id && ours.version > alert.version ? ours : alert;
-      return change(seen, ...plan(seen), changed);
-    }).finally(() => {
-      waiting -= 1;
-    });
-    return last;
-  };
+  const doingSo = (alert, plan) => inTurn(() => {
+    const seen = newest(alert);
+    return change(seen, ...plan(seen), changed);
+  });
   const close = (outcome) => on((alert) => doing(alert, { status: "closed", outcome }, `Closed as ${outcome}`));
   const on = (act) => () => {
     const alert = chosen();
@@ -58,19 +51,35 @@ export function actions(chosen, changed) {
   };
 }
 
-// The alert as it is then; null where it was not changed.
+// One after the other: who types fast means the alert as the key before left it.
+function inTurn(act) {
+  if (waiting >= MOST_WAITING) return last;
+  waiting += 1;
+  last = last.then(act).finally(() => {
+    waiting -= 1;
+  });
+  return last;
+}
+
+function newest(alert) {
+  const mine = ours.get(alert.alert_id)?.now;
+  return mine !== undefined && mine.version > alert.version ? mine : alert;
+}
+
 async function change(alert, changes, done, changed) {
   try {
     const now = await send("PATCH", `/v1/alerts/${alert.alert_id}`, changes, { "If-Match": `"${alert.version}"` });
     changed(now, alert);
-    if (now.version === alert.version) tell("It was like that already.");
-    else tell(`${done}: ${named(now)}.`, "Undo", () => change(now, before(alert), "Taken back", changed));
-    return now;
+    const same = now.version === alert.version;
+    if (!same) ours.set(now.alert_id, { now, undo: before(alert) });
+    const text = same ? "It was like that already." : `${done}: ${named(now)}.`;
+    const mine = ours.get(now.alert_id);
+    if (mine?.now.version === now.version) tell(text, "Undo", () => inTurn(() => change(newest(now), mine.undo, "Taken back", changed)));
+    else tell(text);
   } catch (error) {
     const clashed = error instanceof Refused && error.status === 412;
     await (clashed ? clash(alert, changes, done, changed) : Promise.reject(error))
       .catch((why) => tell(`Not done: ${why.message}`));
-    return null;
   }
 }
 
@@ -89,7 +98,7 @@ async function clash(seen, changes, done, changed) {
   const theirs = FIELDS.filter((field) => seen[field] !== now[field])
     .map((field) => `${NAMES[field]} ${shown(field, seen[field])} → ${shown(field, now[field])}`);
   const text = theirs.length > 0 ? theirs.join(", ") : "it was changed and changed back";
-  tell(`Another analyst was quicker: ${text}. Yours was not made: ${named(now)}.`, "Make mine all the same", () => change(now, changes, done, changed), true);
+  tell(`Another analyst was quicker: ${text}. Yours was not made: ${named(now)}.`, "Make mine all the same", () => inTurn(() => change(newest(now), changes, done, changed)), true);
 }
 
 function shown(field, value) {

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from psycopg import sql
 
 import migrations
@@ -69,6 +69,8 @@ def serve() -> Iterator[Serve]:
 
         def start(database_url: str, **options: Any) -> httpx.Client:
             options.setdefault("release", Release(migrations.head(), migrations.known()))
+            # A machine that tests keep busy stands still for seconds at times.
+            options.setdefault("pool_timeout", 20.0)
             key = options.pop("key", ADMIN_KEY)
             if key == ADMIN_KEY and "access" not in options:
                 # One that is not there yet, or has no tables, has no keys either.
@@ -109,6 +111,8 @@ def reader(conn: psycopg.Connection[Any]) -> Iterator[str]:
 
 
 CHROMIUM = "/usr/bin/chromium"
+# Milliseconds: where one try failed, a page asks again after four seconds.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 import migrations
-from api import create_app
+from api import create_app, following
 from api.streams import Live
 from tests.api.conftest import served
 from tests.api.keys import ADMIN_KEY, OPEN, bearer
@@ -62,8 +62,9 @@ def test_a_new_alert_comes_as_the_list_shows_it(client, conn):
 
 
 def test_a_changed_alert_comes_again(client, conn):
-    (alert_id,) = committed(conn, 1)
     with listening(client) as events:
+        (alert_id,) = committed(conn, 1)
+        events.take(1)
         client.patch(
             f"/v1/alerts/{alert_id}", json={"assignee": "ann"}, headers={"If-Match": '"1"'}
         )
@@ -84,7 +85,8 @@ def test_a_stream_begins_now(client, conn):
             assert ids(events.take(2)) == new
 
 
-def test_an_event_comes_at_once_and_not_with_the_next_look(client, conn):
+def test_an_event_comes_at_once_and_not_with_the_next_look(client, conn, monkeypatch):
+    monkeypatch.setattr(following, "LOOK_SECONDS", 5.0)
     waited = []
     with listening(client) as events:
         for _ in range(9):
@@ -92,7 +94,7 @@ def test_an_event_comes_at_once_and_not_with_the_next_look(client, conn):
             began = time.monotonic()
             events.take(1)
             waited.append(time.monotonic() - began)
-    assert sorted(waited)[4] < 0.1
+    assert sorted(waited)[4] < 2.5
 
 
 @pytest.mark.parametrize("header", [True, False])
@@ -143,7 +145,8 @@ def test_an_idle_stream_says_that_it_is_there_and_from_where_to_go_on(serve, dat
 def test_after_events_that_are_gone_the_client_is_told_to_read_the_list(client, database, conn):
     with listening(client) as events:
         start = events.id
-    committed(conn, 3)
+        committed(conn, 3)
+        events.take(3)  # or they may be gone before anybody knew of them
     conn.execute("UPDATE alert_event SET at = now() - interval '8 days'")
     conn.commit()
     with connect(database, application_name="test") as other:
@@ -193,7 +196,7 @@ def test_a_stream_ends_after_its_time_and_goes_on_without_a_gap(serve, database,
     assert events.comments[-1] == "come back"
     second = committed(conn, 1)
     with listening(api, last=events.id) as events:
-        seen += events.take(1)
+        seen += events.take(2 - len(seen))  # the first may have come too late for the first stream
     assert ids(seen) == first + second
 
 
@@ -285,7 +288,7 @@ def test_a_server_that_stops_ends_its_streams_at_once(serve, database):
     for thread in threads:
         thread.join(10)
     assert ended == ["the server stops"] * 5
-    assert took < 3
+    assert took < 15  # not the ten minutes that a stream may last
 
 
 class Watcher(threading.Thread):

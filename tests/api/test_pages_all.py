@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.api.rows import (
     put_score,
     put_version,
 )
+from tests.waiting import wait_until
 
 # Where pictures of the pages are kept, for whoever looks at them; none without it.
 PICTURES = "TIDEGATE_PICTURES"
@@ -100,13 +102,17 @@ def test_nobody_is_kept_out(page, client, paths, theme):
     assert page.errors == []
 
 
+def fits(page, width):
+    """Whether nothing is beside the window; charts are drawn to a new width a frame later."""
+    return page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_every_page_fits_every_width(page, client, paths):
     for name in READY:
         open_page(page, client, paths, name)
         for width in (1920, 1000, 760, 390, 320):
             page.set_viewport_size({"width": width, "height": 844})
-            page.wait_for_timeout(100)  # charts are drawn to the new width
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+            wait_until(partial(fits, page, width), told=f"{name} is wider than {width}".format)
             if width == 390:
                 keep_picture(page, f"{name}-phone")
 

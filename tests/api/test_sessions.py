@@ -343,4 +343,4 @@ def test_a_page_whose_session_has_ended_goes_to_the_login(visitor, stranger, key
     expect(visitor.locator("#state-text")).to_have_text("Live")
     conn.execute("DELETE FROM page_session")
     conn.commit()
-    expect(visitor).to_have_title("Sign in · Tidegate", timeout=15_000)
+    expect(visitor).to_have_title("Sign in · Tidegate")
