@@ -20,6 +20,8 @@ import msgspec
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from dataflows import deaf
+from dataflows.deaf import Deafness
 from dataflows.messages import Envelope
 from tidegate import metrics
 from tidegate.kafka import config, outgoing
@@ -37,6 +39,7 @@ MOST_QUEUED = 50_000  # messages that no broker has acknowledged; beyond, `publi
 _WAIT = 0.1  # seconds between two looks at what went wrong meanwhile
 _PATIENCE = 5.0  # seconds without any acknowledgement after which it is said that Kafka is slow
 _REMIND = 30.0  # seconds between two lines about it
+_AGAIN = 1.0  # seconds between two questions whether Kafka is away, or only this client of it
 
 # What a broker will never take, however often it is asked.
 _REFUSED = frozenset(
@@ -75,6 +78,9 @@ class Publisher:
         self._failure: PublishFailed | None = None
         self._closed = False
         self._waiting = _Waiting()
+        self._deafness = Deafness(kafka)
+        self._asking: threading.Thread | None = None
+        self._asked = 0.0
         usual = {"linger.ms": "1", "compression.type": "lz4"}
         self._producer = Producer(
             {
@@ -143,7 +149,7 @@ class Publisher:
 
     def _drain(self) -> None:
         while left := self._producer.flush(_WAIT):
-            self._waiting.look(left)
+            self._look(left)
             self._raise_failure()
         self._waiting.over()
         self._raise_failure()
@@ -182,7 +188,7 @@ class Publisher:
                     raise PublishFailed("stopped while no Kafka broker takes messages") from None
                 waited = True
                 self._producer.poll(_WAIT)
-                self._waiting.look(len(self._producer))
+                self._look(len(self._producer))
             except KafkaException as error:
                 self._failed(error.args[0], replace(sent, alone=True))
                 return
@@ -190,6 +196,29 @@ class Publisher:
                 if waited:
                     self._waiting.over()
                 return
+
+    def _look(self, left: int) -> None:
+        seconds = self._waiting.look(left)
+        if seconds < deaf.STUCK:
+            self._deafness.answered()
+            return
+        with self._lock:
+            busy = self._asking is not None and self._asking.is_alive()
+            if busy or time.monotonic() - self._asked < _AGAIN:
+                return
+            # In a thread of its own, so that what is acknowledged meanwhile is seen at once.
+            self._asked = time.monotonic()
+            self._asking = threading.Thread(target=self._ask, args=(seconds,), daemon=True)
+            self._asking.start()
+
+    def _ask(self, seconds: float) -> None:
+        """Brokers may answer and still take nothing, while too few of them are in sync."""
+        try:
+            self._producer.list_topics(self._topics.decisions, timeout=_AGAIN)
+        except KafkaException:
+            self._deafness.unanswered(seconds)
+        else:
+            self._deafness.answered()
 
     def _reported(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -226,20 +255,22 @@ class _Waiting:
         """What was waited for has come."""
         self._least, self._since, self.told = inf, time.monotonic(), None
 
-    def look(self, left: int) -> None:
-        """left: messages that are not acknowledged now, and whatever else librdkafka counts with
-        them: what it has to say of a broker comes and goes, so only fewer than ever are progress.
+    def look(self, left: int) -> float:
+        """For how many seconds there was no progress now. left: messages that are not acknowledged,
+        and whatever else librdkafka counts with them: what it has to say of a broker comes and
+        goes, so only fewer than ever are progress.
         """
         now = time.monotonic()
         if left < self._least:
             self._least, self._since, self.told = left, now, None
-            return
+            return 0.0
         seconds = now - self._since
         if seconds >= _PATIENCE:
             self.told = f"Kafka acknowledges none of {left} messages, for {seconds:.0f} s now"
             if self._said < self._since or now - self._said >= _REMIND:
                 self._said = now
                 log.warning("%s; waiting", self.told)
+        return seconds
 
 
 def _letters(refused: Sequence[tuple[str, bytes, str]]) -> DeadLetters:

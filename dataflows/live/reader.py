@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
+from dataflows.deaf import Deafness
 from dataflows.live import decoding
 from dataflows.live.ending import ended
 from dataflows.live.landing import Landing, show
@@ -28,7 +26,6 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 4096  # messages taken from librdkafka at a time
 _PAUSE = 0.001  # seconds between two times
-STUCK_CODE = 72  # exit code of a worker whose client does not come back after an outage
 _ENDING = 1.0  # seconds that the last commit may take, which a change of machines waits for
 _ROOM = 131_072  # messages of one kind that a process may have under way, shared by its partitions
 _LEAST_ROOM = 4096  # of one partition
@@ -60,8 +57,7 @@ class Reader:
             kafka.slots,
             kafka.start,
             self._found,
-            partial(_reachable, kafka),
-            _end_stuck,
+            Deafness(kafka),
         )
         self._lock = threading.Lock()
         self._new: list[tuple[int, list[Found]]] = []  # from the watch's thread
@@ -250,18 +246,3 @@ def _handed(lines: Iterable[Line]) -> dict[str, dict[int, int]]:
     for line in lines:
         found.setdefault(line.topic, {})[line.partition] = line.handed
     return found
-
-
-def _reachable(kafka: Kafka) -> bool:
-    """Whether a client that has seen no outage gets an answer."""
-    client = AdminClient(config.producer(kafka), logger=LIBRDKAFKA)
-    try:
-        client.list_topics(timeout=3)
-    except KafkaException:
-        return False
-    return True
-
-
-def _end_stuck() -> None:
-    """Ends the process, whatever it waits for just now; the supervisor starts all again."""
-    os._exit(STUCK_CODE)

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from dataflows.deaf import Deafness
 from dataflows.live.pieces import Kind
 from tidegate import metrics
 
@@ -20,11 +21,6 @@ log = logging.getLogger(__name__)
 EVERY = 5.0  # seconds between two looks
 _PATIENCE = 5.0  # seconds that a broker has to answer
 _AGAIN = 1.0  # seconds to the next look while none answers
-# librdkafka since 2.13 may never connect again when the last answer before an outage named no
-# broker, as that of a cluster which shuts down in order does (its issue 5301; no setting helps).
-STUCK = 10.0  # seconds without an answer after which another client is made to ask
-DEAF = 6.0  # seconds that others are answered and ours is not: thrice the longest pause between
-# its attempts to connect, so that one that was only about to try again is left in peace
 _REMIND = 30.0  # seconds between two lines about brokers that stay away
 
 
@@ -58,9 +54,7 @@ class Watch:
     """Finds partitions for the slots of this process.
 
     start: where partitions are read from that were there at the first start: earliest, latest, or
-    a time (RFC 3339). Those found later are read from their beginning. reachable: whether another
-    client, made for this, gets an answer; on_stuck is called when it does for a while and ours does
-    not.
+    a time (RFC 3339). Those found later are read from their beginning.
     """
 
     def __init__(
@@ -70,17 +64,14 @@ class Watch:
         slots: int,
         start: str,
         on_found: Callable[[int, list[Found]], None],
-        reachable: Callable[[], bool] = lambda: False,
-        on_stuck: Callable[[], None] = lambda: None,
+        deafness: Deafness,
     ) -> None:
         self._consumer = consumer
         self._topics = topics
         self._slots = slots
         self._start = start
         self._on_found = on_found
-        self._reachable = reachable
-        self._on_stuck = on_stuck
-        self._others_since: float | None = None  # another client is answered, and ours is not
+        self._deafness = deafness
         self._lock = threading.Lock()
         self._states: dict[int, SlotState] = {}
         self._known: dict[int, set[tuple[str, int]]] = {}
@@ -211,14 +202,7 @@ class Watch:
         metrics.KAFKA_REACHABLE.set(0)  # first: who reads "away" finds the metric saying so
         if self._away_since is None:
             self._away_since = now
-        if now - self._away_since >= STUCK:
-            if not self._reachable():
-                self._others_since = None
-            elif self._others_since is None:
-                self._others_since = now
-            elif now - self._others_since >= DEAF:
-                log.error("Kafka answers others and not this client, which has to be made anew")
-                self._on_stuck()
+        self._deafness.unanswered(now - self._away_since)
         if self._said == 0.0 or now - self._said >= _REMIND:
             self._said = now
             log.warning(
@@ -229,7 +213,7 @@ class Watch:
 
     def _answered(self) -> None:
         metrics.KAFKA_REACHABLE.set(1)
-        self._others_since = None
+        self._deafness.answered()
         if self._away_since is not None:
             log.info("Kafka answers again after %.0f s", time.monotonic() - self._away_since)
         self._away_since, self._said = None, 0.0

@@ -33,6 +33,9 @@ CHEAP = {
 }
 
 
+pytestmark = pytest.mark.timeout(600)  # each benchmark is run once
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cheap benchmarks on few rows; where their JSON is."""

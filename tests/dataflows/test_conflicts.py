@@ -106,8 +106,12 @@ def test_who_cannot_be_serialized_writes_again_and_the_first_decision_stands(
 def test_a_deadlock_is_left_and_the_batch_written_again(
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # The writer looks once, by when both wait; the other one does not, so the writer gives way.
+    with psycopg.connect(database, autocommit=True) as conn:
+        late = sql.SQL("ALTER DATABASE {} SET deadlock_timeout = '4s'")
+        conn.execute(late.format(sql.Identifier(str(conninfo_to_dict(database)["dbname"]))))
     with caplog.at_level(logging.WARNING), writing(database) as (writer, other):
-        other.execute("SET deadlock_timeout = '60s'")  # so that it is the writer who gives way
+        other.execute("SET deadlock_timeout = '60s'")
         put(other, 15)
         writer.write("p0", [step()])
         wait_until(lambda: query(database, FOR_LOCKS) == [(1,)])

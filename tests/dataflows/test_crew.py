@@ -156,7 +156,7 @@ def test_one_that_is_silent_is_lost_and_does_not_work_in_the_next_life(world: Wo
     world.say(a)
     (worker,) = world.start(7)
     world.say(replace(a, generation=7))
-    wait_until(lambda: worker.poll() == LOST, 10.0)
+    wait_until(lambda: worker.poll() == LOST)
     assert world.start(8) == []
 
 

@@ -19,6 +19,7 @@ from dataflows.writer import MOST_QUEUED, DatabaseWriter
 from models.features import WIDTH
 from tests.databases import at
 from tests.dataflows.streams import START, decided, labels, payments, query
+from tests.waiting import wait_until
 from tidegate import metrics
 from tidegate.schema import SECOND, Metric, ModelVersion
 from tidegate.store import connection, progress
@@ -238,7 +239,7 @@ def test_history_answers_what_was_served(database: str) -> None:
         assert durable(history) == -1  # p1 has stored nothing
         writer.write("p1", [outcome(2)])
         writer.settle("p1")
-        assert durable(history) == 1
+        wait_until(lambda: durable(history) == 1)
 
 
 def durable(history: DatabaseHistory) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from dataflows import deaf
 from dataflows.messages import Envelope, Outcome, Repeated
 from dataflows.publisher import Publisher, PublishFailed
 from dataflows.writer import DatabaseWriter
@@ -205,6 +206,82 @@ def test_while_no_broker_answers_the_writer_waits_and_loses_nothing(
             assert publisher.away() is None
         sent = {value["transaction_id"] for value in values(read(kafka, kafka.topics.decisions))}
     assert sent == {name for some in names for name in some}
+
+
+@pytest.fixture
+def given_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when the process would be ended for its client's sake, which is soon."""
+    monkeypatch.setattr(deaf, "STUCK", 0.5)
+    monkeypatch.setattr(deaf, "DEAF", 0.5)
+    ended = threading.Event()
+    monkeypatch.setattr(deaf, "end", ended.set)
+    return ended
+
+
+@contextmanager
+def flushing(publisher: Publisher) -> Iterator[threading.Event]:
+    """Waits in a thread until all is acknowledged, which sets the event, or nothing will be."""
+    flushed = threading.Event()
+
+    def flush() -> None:
+        with suppress(PublishFailed):
+            publisher.flush()
+            flushed.set()
+
+    thread = threading.Thread(target=flush)
+    thread.start()
+    yield flushed
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_client_that_is_not_answered_though_others_are_is_given_up(
+    given_up: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deaf, "reachable", lambda _: True)
+    kafka = Kafka((f"127.0.0.1:{free_ports(1)[0]}",))
+    with closing(Publisher(kafka)) as publisher:
+        publisher.bury(made(1))
+        with flushing(publisher) as flushed:
+            assert given_up.wait(30)
+            assert not flushed.is_set()
+            publisher._failure = PublishFailed("this process goes on all the same")
+    assert "Kafka answers others and not this client" in caplog.text
+
+
+class Answered:
+    """A producer that is answered what it asks, while none of its messages is taken: as where too
+    few brokers are in sync, which one broker alone cannot be made to say."""
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def __len__(self) -> int:
+        return len(self._producer)
+
+    def list_topics(self, *_: object, **__: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_brokers_that_answer_nobody_or_take_nothing_are_waited_for(
+    given_up: threading.Event, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    if answered:
+        monkeypatch.setattr(deaf, "reachable", lambda _: True)
+    kafka = Kafka((f"127.0.0.1:{free_ports(1)[0]}",))
+    with closing(Publisher(kafka)) as publisher:
+        if answered:
+            publisher._producer = Answered(publisher._producer)  # type: ignore[assignment]
+        publisher.bury(made(1))
+        with flushing(publisher) as flushed:
+            assert not given_up.wait(5)
+            assert not flushed.is_set()
+            assert publisher._asked > 0
+            publisher._failure = PublishFailed("nobody is there")
 
 
 def test_only_fewer_messages_than_ever_or_an_end_of_the_wait_are_an_acknowledgement(

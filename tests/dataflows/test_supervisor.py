@@ -208,7 +208,8 @@ def test_a_reason_is_heard_even_if_another_worker_died_of_it_first(cluster: Clus
             time.sleep(0.5)
             os.write(job["reason"], b"fenced")
             sys.exit(3)
-            """
+            """,
+            limits=replace(QUICK, ending=20.0),
         )
     assert cluster.generations == 1
 

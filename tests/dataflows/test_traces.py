@@ -144,6 +144,7 @@ def test_a_payment_is_traced_from_its_sender_to_its_decision(
     place.pay("traced", traceparent=TRACED)
     wait_until(lambda: bool(collector.named("wait for decisions")), told=place.said.read_text)
     wait_until(lambda: bool(collector.named("score batch")), told=place.said.read_text)
+    wait_until(lambda: bool(collector.named("POST /v1/transactions")), told=place.said.read_text)
 
     request = one(collector.named("POST /v1/transactions"))
     taken = one(collector.named("take payments"))

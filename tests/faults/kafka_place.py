@@ -98,13 +98,20 @@ class Watched(ABC):
         began = time.monotonic()
         if after is None:
             before = self._patiently(self.decided)
-            self._wait(lambda: self.decided() > before, "a new decision")
+            self._wait(lambda: self.decided() > before or self._over(), "a new decision")
         else:
             statement = """SELECT FROM cluster WHERE generation > %s AND EXISTS (
                 SELECT FROM score WHERE scored_at > started_at)"""
-            self._wait(lambda: bool(query(self.database, statement, [after])), "a new decision")
+            self._wait(
+                lambda: bool(query(self.database, statement, [after])) or self._over(),
+                "a new decision",
+            )
         self.seconds.append(time.monotonic() - began)
         self.witness.look()
+
+    def _over(self) -> bool:
+        """Whether all is decided, and nothing new can come."""
+        return self.decided() >= len(self.traffic.payments)
 
     def judge(self, *, once: bool = False) -> Verdict:
         """Everything that must hold, now that the run was stopped."""

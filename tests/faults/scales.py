@@ -44,7 +44,9 @@ def long(seconds: int) -> list[Any]:
 
 
 at_scales: Callable[..., Any] = pytest.mark.parametrize(
-    "scale", [SMALL, pytest.param(LARGE, marks=long(900))], ids=["small", "large"]
+    "scale",
+    [pytest.param(SMALL, marks=pytest.mark.timeout(600)), pytest.param(LARGE, marks=long(900))],
+    ids=["small", "large"],
 )
 
 

@@ -18,10 +18,21 @@ class Sender:
     """A payment system's producer: idempotent, and patient while the broker is away."""
 
     def __init__(self, address: str, topics: Topics) -> None:
+        self._address = address
         self._topics = topics
+        self.renew()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self.delivered = 0
+        self.bad: set[tuple[str, int, int]] = set()  # topic, partition and offset of wrong ones
+
+    def renew(self) -> None:
+        """Goes on with another client, now that nothing is under way: one that saw a broker shut
+        down may never come back (`dataflows.deaf`)."""
         self._producer = Producer(
             {
-                "bootstrap.servers": address,
+                "bootstrap.servers": self._address,
                 "enable.idempotence": True,
                 "message.timeout.ms": 0,
                 "linger.ms": 5,
@@ -30,11 +41,6 @@ class Sender:
                 "log_level": 0,
             }
         )
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
-        self.delivered = 0
-        self.bad: set[tuple[str, int, int]] = set()  # topic, partition and offset of wrong ones
 
     def start(self, messages: Sequence[Message], pace: float = 0.0) -> None:
         """Sends in the background, so many a second, 0 for as fast as it goes."""

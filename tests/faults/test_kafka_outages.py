@@ -7,7 +7,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 import migrations
 from tests.dataflows.streams import query
 from tests.faults.kafka_place import KafkaPlace, Record, a_place
+from tests.faults.messages import Message, Traffic
 from tests.faults.scales import Scale, at_scales, long, seeded
 from tests.kafka.broker import Broker
 from tests.kafka.fixtures import make_topics, need_kafka
@@ -85,6 +87,12 @@ def each_time(place: KafkaPlace, scale: Scale, times: int) -> Iterator[int]:
         yield number
 
 
+def parts(traffic: Traffic, count: int) -> list[Sequence[Message]]:
+    """So many, one after the other: a fault comes while there is always more to send."""
+    ends = [len(traffic) * number // count for number in range(count + 1)]
+    return [traffic.messages[start:end] for start, end in pairwise(ends)]
+
+
 @at_scales
 def test_a_broker_that_goes_away_is_waited_for_and_said_to_be_away(
     scale: Scale,
@@ -96,10 +104,12 @@ def test_a_broker_that_goes_away_is_waited_for_and_said_to_be_away(
     topics = make_topics(own_broker)
     traffic = scale.traffic(seeded())
     with a_place(database, own_broker, topics, tmp_path, traffic, **MATURITY) as place:
-        place.sender.start(traffic.messages, scale.pace)
         place.cluster.start(1)
         place.cluster.wait_ready()
-        for _ in each_time(place, scale, scale.times):
+        first, *others = parts(traffic, scale.times + 1)
+        place.sender.send(first)
+        for part in others:
+            place.sender.finish()
             own_broker.stop()
             began = time.monotonic()
             answer = place.cluster.wait_ready(503, naming="kafka")
@@ -108,11 +118,13 @@ def test_a_broker_that_goes_away_is_waited_for_and_said_to_be_away(
             assert place.cluster.get("/healthz")[0] == 200
             time.sleep(max(0.0, scale.outage - (time.monotonic() - began)))
             own_broker.start()
+            place.sender.renew()
+            place.sender.start(part, scale.pace)
             place.recovered()
             place.cluster.wait_ready(200, naming="kafka")
             place.cluster.wait_metric("tidegate_kafka_reachable", 1.0)
         place.finish(record_property, f"broker stopped for {scale.outage:g} s", scale.times)
-        # A broker's last answer may name no broker, and librdkafka then not come back (`watch`).
+        # A broker's last answer may name no broker, and librdkafka then not come back (`deaf`).
         deaf = place.cluster.said().count("has to be made anew")
         assert place.generation() == 1 + deaf, "nothing else should have started again"
 
@@ -130,9 +142,13 @@ def test_a_broker_that_is_killed_loses_nothing_that_it_had_taken(
     with a_place(database, own_broker, topics, tmp_path, traffic, **MATURITY) as place:
         place.cluster.start(2)
         place.cluster.wait_ready()
-        place.sender.start(traffic.messages, scale.pace)
-        for _ in each_time(place, scale, scale.times):
-            assert place.sender.sending
+        first, *others = parts(traffic, scale.times + 1)
+        place.sender.send(first)
+        for part in others:
+            place.wait_decided(1)
+            place.sender.finish()
+            place.sender.start(part, scale.pace)
+            time.sleep(0.5)
             own_broker.kill()
             own_broker.start()
             place.recovered()

@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.dataflows.streams import query
+from tests.waiting import FOR_LOCKS, wait_until
 from tidegate.link import Link
 from tidegate.store.connection import Conn
 
@@ -105,6 +107,8 @@ def test_a_deadlock_is_tried_again_and_is_no_absence(
             conn.execute("SET LOCAL deadlock_timeout = '10ms'")
             conn.execute("SELECT pg_advisory_xact_lock(2)")
             met.wait()
+            # Only one look is had for a deadlock: it has to be there by then.
+            wait_until(lambda: query(database, FOR_LOCKS) == [(1,)])
         conn.execute("SELECT pg_advisory_xact_lock(1)")
 
     other = Link(database, "tidegate-other", threading.Event())

@@ -40,6 +40,7 @@ _SETTINGS = {
     "dynamic_shared_memory_type": "mmap",
     "fsync": "off",
     "max_wal_size": "256MB",
+    "autovacuum": "off",
     "listen_addresses": "",
     "timezone": "UTC",
 }

@@ -31,7 +31,7 @@ def refusal(kafka: Kafka, seconds: float = 0.5) -> str:
 def test_a_broker_that_is_there_keeps_nobody_waiting(broker: Broker) -> None:
     start = time.monotonic()
     wait_for_broker(Kafka((broker.address,)))
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 15  # it would wait for thirty
 
 
 def test_one_broker_that_answers_is_enough(broker: Broker, nowhere: str) -> None:
@@ -40,8 +40,8 @@ def test_one_broker_that_answers_is_enough(broker: Broker, nowhere: str) -> None
 
 def test_a_closed_port_is_named_soon(nowhere: str) -> None:
     start = time.monotonic()
-    said = refusal(Kafka((nowhere,)))
-    assert time.monotonic() - start < 3
+    said = refusal(Kafka((nowhere,)), 2.0)
+    assert time.monotonic() - start < 20
     assert said.startswith(f"no Kafka broker of {nowhere} answered in ")
     assert said.endswith(" s: Connection refused (set by TIDEGATE_KAFKA_BROKERS)")
     assert "\n" not in said

@@ -99,7 +99,7 @@ def refusal(kafka: Kafka, seconds: float, caplog: pytest.LogCaptureFixture) -> s
     start = time.monotonic()
     with caplog.at_level(logging.DEBUG), pytest.raises(NoBroker) as caught:
         wait_for_broker(kafka, seconds)
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 20  # not all of the time that it had
     said = str(caught.value)
     assert "\n" not in said
     for text in (repr(caught.value), repr(kafka), caplog.text):

@@ -173,6 +173,7 @@ def test_refreshes_take_turns_and_hold_up_neither_writers_nor_readers(plain, oth
         second.execute("SET statement_timeout = '200ms'")
         with pytest.raises(QueryCanceled):
             aggregates.refresh(second)
+        second.execute("RESET statement_timeout")
         other.rollback()
         aggregates.refresh(second)
     assert live(plain) == 0

@@ -207,7 +207,7 @@ def test_the_audit_is_dropped_by_its_policy_and_by_nobody_else(community: Conn) 
 
 def test_the_compression_job_compresses_what_is_old(community: Conn) -> None:
     incoming(community, range(1000), start=OLD)
-    incoming(community, range(1000, 1010), start=NOW - timedelta(days=1))
+    incoming(community, range(1000, 1010), start=OLD + timedelta(days=19))
     before = of(policies.status(community), "score")
     apply(community, Retention())
     run_job(community, "policy_compression", "score")
