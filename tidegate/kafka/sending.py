@@ -21,24 +21,11 @@ class Sender:
     is sent of one of them keeps its order."""
 
     def __init__(self, kafka: Kafka, seconds: float = SECONDS) -> None:
+        self._kafka = kafka
         self._topics = kafka.topics
         self._seconds = seconds
         self._failure: KafkaError | None = None
-        usual = {"linger.ms": "1", "compression.type": "lz4"}
-        self._producer = Producer(
-            {
-                **usual,
-                **config.producer(
-                    kafka,
-                    enable_idempotence=True,
-                    acks="all",
-                    delivery_timeout_ms=int(seconds * 1000),
-                    delivery_report_only_error=True,
-                ),
-                "on_delivery": self._reported,
-            },
-            logger=LIBRDKAFKA,
-        )
+        self._producer = self._made()
 
     def payments(self, messages: Sequence[Keyed], traces: Sequence[str | None]) -> None:
         """Sends payments; returns when all in-sync replicas have them. traces: the header of the
@@ -68,9 +55,32 @@ class Sender:
         if left:
             self._producer.purge()  # nothing of it may arrive after its sender was told
             self._producer.flush(1)
+        if left or self._timed_out():
+            # After an outage, librdkafka's client may never come back (its issue 5301).
+            self._producer = self._made()
             raise KafkaFailed(f"Kafka did not answer within {self._seconds:g} seconds")
         if self._failure is not None:
             raise KafkaFailed(f"Kafka refuses: {KafkaError(self._failure.code()).str()}")
+
+    def _timed_out(self) -> bool:
+        return self._failure is not None and self._failure.code() == KafkaError._MSG_TIMED_OUT
+
+    def _made(self) -> Producer:
+        usual = {"linger.ms": "1", "compression.type": "lz4"}
+        return Producer(
+            {
+                **usual,
+                **config.producer(
+                    self._kafka,
+                    enable_idempotence=True,
+                    acks="all",
+                    delivery_timeout_ms=int(self._seconds * 1000),
+                    delivery_report_only_error=True,
+                ),
+                "on_delivery": self._reported,
+            },
+            logger=LIBRDKAFKA,
+        )
 
     def _reported(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
