@@ -65,7 +65,7 @@ export function listen(id) {
       write("said", "Comment stored");
       await refresh(id);
     } catch (error) {
-      if (field.value === "") field.value = text;
+      field.value = field.value === "" ? text : `${text}\n${field.value}`;
       tell(`Not stored: ${error.message}`);
     }
   });
