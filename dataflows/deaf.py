@@ -29,7 +29,8 @@ _PATIENCE = 3.0  # seconds that a broker has to answer
 
 
 class Deafness:
-    """What is known of one client; to be told from one thread whether it was answered."""
+    """What is known of one client. One thread may tell that it was not answered, others that it
+    was."""
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
@@ -43,11 +44,13 @@ class Deafness:
         """It was not, for so long now. Does not return where others are, and were for a while."""
         if seconds < STUCK:
             return
-        if not reachable(self._kafka):
+        others = reachable(self._kafka)
+        since = self._others_since  # another thread may forget it meanwhile
+        if not others:
             self._others_since = None
-        elif self._others_since is None:
+        elif since is None:
             self._others_since = time.monotonic()
-        elif time.monotonic() - self._others_since >= DEAF:
+        elif time.monotonic() - since >= DEAF:
             log.error("Kafka answers others and not this client, which has to be made anew")
             end()
 

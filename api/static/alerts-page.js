@@ -118,4 +118,4 @@ events.listen((alert) => {
     gathering = 0;
     askNow();
   }, GATHER);
-}, () => askNow());
+}, askNow);
